@@ -1,0 +1,66 @@
+# Watchbill. `make run` does the main job, `make test` proves it. Both install what they need.
+PYTHON ?= python3
+VENV   := .venv
+BIN    := $(VENV)/bin
+CONFIG ?= checks.example.yaml
+RUN_ARGS ?=
+
+.DEFAULT_GOAL := help
+.PHONY: help run test check format generate bench prove dist clean test-deps
+
+help:
+	@echo "make run      install and run the exporter with $(CONFIG); see http://127.0.0.1:9876"
+	@echo "make test     install what tests need, run checks and all tests"
+	@echo "make check    ruff, mypy, import-linter, generated files current"
+	@echo "make generate write the generated files anew (JSON Schema, dashboards, tables in docs)"
+	@echo "make bench    measure the probe path"
+	@echo "make prove    the long proofs (crashes)"
+	@echo "make dist     build the wheel and the sdist"
+
+$(BIN)/python:
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { echo "Watchbill needs Python 3.11 or newer; set PYTHON=..."; exit 1; }
+	@$(PYTHON) -c 'import ensurepip, venv' 2>/dev/null || bin="$(PYTHON)" sh scripts/install-venv.sh
+	$(PYTHON) -m venv $(VENV)
+
+$(VENV)/installed: $(BIN)/python pyproject.toml constraints.txt
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e .
+	@touch $@
+
+$(VENV)/installed-test: $(VENV)/installed
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[test]'
+	@touch $@
+
+run: $(VENV)/installed
+	$(BIN)/watchbill run $(CONFIG) $(RUN_ARGS)
+
+test: $(VENV)/installed-test test-deps check
+	$(BIN)/python -m pytest
+
+test-deps:
+	@sh scripts/install-test-programs.sh
+
+check: $(VENV)/installed-test
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+	$(BIN)/python scripts/generate.py --check
+
+format: $(VENV)/installed-test
+	$(BIN)/ruff check --fix .
+	$(BIN)/ruff format .
+
+generate: $(VENV)/installed-test
+	$(BIN)/python scripts/generate.py
+
+bench: $(VENV)/installed-test test-deps
+	$(BIN)/python -m bench
+
+prove: $(VENV)/installed-test test-deps
+	$(BIN)/python -m tests.crash kill --n 30
+
+dist: $(VENV)/installed-test
+	$(BIN)/uv build --no-build-isolation --python $(BIN)/python
+
+clean:
+	rm -rf $(VENV) dist build .pytest_cache .mypy_cache .ruff_cache

@@ -1,0 +1,230 @@
+"""The latest result, the status and the running counts of each check, in memory: what web and metrics read.
+
+Counts belong to the process and are never restored. A deleted check is gone at once, and with it its series.
+"""
+
+from __future__ import annotations
+
+from bisect import bisect_left
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+from functools import cached_property
+
+from watchbill.domain.checks import Check, Service, target_of
+from watchbill.domain.config import LATENCY_BUCKETS, MetricsOptions
+from watchbill.domain.messages import (
+    CheckDeleted,
+    CheckRegistered,
+    CheckStatusChanged,
+    ConfigReloaded,
+    Event,
+    ProbeEvent,
+    ServiceStatusChanged,
+    SlotSkipped,
+)
+from watchbill.domain.results import (
+    PHASES,
+    TARGET_REASONS,
+    Outcome,
+    Reason,
+    Result,
+    SkipReason,
+    Trigger,
+)
+from watchbill.domain.specs import redact, redactions
+from watchbill.domain.status import Flip, Status, fold, roll_up
+from watchbill.domain.units import Instant
+
+
+@dataclass(slots=True)
+class Histogram:
+    """Counts per bucket (not cumulative), the last one over every bound; the sum in seconds."""
+
+    bounds: tuple[float, ...]
+    counts: list[int]
+    total: float = 0.0
+
+    @classmethod
+    def over(cls, bounds: tuple[float, ...]) -> Histogram:
+        return cls(bounds, [0] * (len(bounds) + 1))
+
+    def observe(self, seconds: float) -> None:
+        self.counts[bisect_left(self.bounds, seconds)] += 1
+        self.total += seconds
+
+
+@dataclass
+class CheckState:
+    """One check as it stands. ``version`` goes up with every change, so that readers may cache."""
+
+    check: Check
+    location: str
+    registered_at: Instant
+    latency: Histogram
+    phases: dict[str, Histogram] = field(default_factory=dict)
+    latest: Result | None = None
+    status: Status = Status.UNKNOWN
+    since: Instant | None = None
+    slots: dict[Outcome, int] = field(default_factory=lambda: dict.fromkeys(Outcome, 0))
+    version: int = 0
+
+    @cached_property
+    def target(self) -> str:
+        return redact(target_of(self.check), redactions(self.check))
+
+    @property
+    def failing(self) -> Reason | None:
+        """The one reason it fails for, while the latest verdict is a failure."""
+        if self.status is Status.DOWN and self.latest is not None and self.latest.outcome is Outcome.FAILURE:
+            return self.latest.reason
+        return None
+
+
+class Board:
+    """The state of every registered check and service, by id, in the order they came."""
+
+    def __init__(self) -> None:
+        self.checks: dict[str, CheckState] = {}
+        self.services: dict[str, Status] = {}
+        self.declared_services: Mapping[str, Service] = {}
+        self.failures: dict[tuple[str, Reason], int] = {}
+        self.skipped: dict[SkipReason, int] = dict.fromkeys(SkipReason, 0)
+        self.options = MetricsOptions()
+        self._members: dict[str, set[str]] = {}
+
+    # --- subscribers --------------------------------------------------------------------------------
+
+    def registered(self, event: CheckRegistered) -> None:
+        """A changed check keeps its counts, its latest result and its status."""
+        check = event.check
+        for reason in TARGET_REASONS:
+            self.failures.setdefault((check.type, reason), 0)
+        kept = self.checks.get(check.id)
+        if kept is None:
+            self.checks[check.id] = self._fresh(event)
+        else:
+            self._leave(kept.check)
+            kept.check = check
+            kept.__dict__.pop("target", None)
+            kept.version += 1
+            if event.previous is not None and event.previous.type != check.type:
+                kept.latest = None
+        if check.service is not None:
+            self._members.setdefault(check.service, set()).add(check.id)
+            self.services.setdefault(check.service, Status.UNKNOWN)
+
+    def deleted(self, event: CheckDeleted) -> None:
+        self.checks.pop(event.check.id, None)
+        self._leave(event.check)
+
+    def probed(self, event: ProbeEvent) -> list[Event]:
+        """Take one result in; the flips that follow from it are returned for publishing."""
+        result = event.result
+        state = self.checks.get(result.check_id)
+        if state is None:
+            return []
+        state.latest = result
+        state.version += 1
+        if result.trigger is Trigger.SCHEDULE:
+            state.slots[result.outcome] += 1
+            if result.outcome is Outcome.SUCCESS:
+                state.latency.observe(result.duration_seconds)
+                for phase, seconds in result.phases.items():
+                    if phase in state.phases:
+                        state.phases[phase].observe(seconds)
+            if result.outcome is Outcome.FAILURE or result.outcome is Outcome.ERROR:
+                self._count_failure(state.check.type, result)
+        return self._flip(state, fold(state.status, result.outcome), result.started_at)
+
+    def skipped_slot(self, event: SlotSkipped) -> None:
+        self.skipped[event.reason] += 1
+        if state := self.checks.get(event.check_id):
+            state.slots[Outcome.SKIPPED] += 1
+            state.version += 1
+
+    def missed(self, counts: Mapping[str, int]) -> None:
+        """Add slots that nobody ran, by check id."""
+        for check_id, count in counts.items():
+            if count and (state := self.checks.get(check_id)):
+                state.slots[Outcome.MISSED] += count
+                state.version += 1
+
+    def configured(self, event: ConfigReloaded) -> None:
+        config = event.loaded.config
+        if config.metrics != self.options:
+            self.options = config.metrics
+            for state in self.checks.values():
+                state.latency = self._histogram()
+                state.phases = self._phases()
+                state.version += 1
+        self.declared_services = config.services
+        for name in list(self.services):
+            if name not in config.services and not self._members.get(name):
+                del self.services[name]
+
+    def restore(self, results: Mapping[str, Result], statuses: Mapping[str, Status]) -> None:
+        """What history knows of the registered checks at start: gauges and status, never counts."""
+        for check_id, state in self.checks.items():
+            if state.latest is None and (result := results.get(check_id)) is not None:
+                state.latest = result
+                state.version += 1
+            if state.status is Status.UNKNOWN and (status := statuses.get(check_id)) is not None:
+                state.status = status
+        for service in self.services:
+            self.services[service] = self.service_status(service)
+
+    # --- questions ----------------------------------------------------------------------------------
+
+    def service_status(self, service: str) -> Status:
+        members = self._members.get(service, ())
+        return roll_up(
+            self.checks[check_id].status for check_id in members if self.checks[check_id].check.enabled
+        )
+
+    def members(self, service: str) -> Iterable[str]:
+        return sorted(self._members.get(service, ()))
+
+    # --- inside -------------------------------------------------------------------------------------
+
+    def _fresh(self, event: CheckRegistered) -> CheckState:
+        return CheckState(
+            check=event.check,
+            location=event.location,
+            registered_at=event.at,
+            latency=self._histogram(),
+            phases=self._phases(),
+        )
+
+    def _histogram(self) -> Histogram:
+        return Histogram.over(self.options.buckets or LATENCY_BUCKETS)
+
+    def _phases(self) -> dict[str, Histogram]:
+        return {phase: self._histogram() for phase in PHASES} if self.options.phases else {}
+
+    def _leave(self, check: Check) -> None:
+        if check.service is None:
+            return
+        members = self._members.get(check.service, set())
+        members.discard(check.id)
+        if not members and check.service not in self.declared_services:
+            self.services.pop(check.service, None)
+            self._members.pop(check.service, None)
+
+    def _count_failure(self, type_name: str, result: Result) -> None:
+        if result.reason is not None:
+            key = (type_name, result.reason)
+            self.failures[key] = self.failures.get(key, 0) + 1
+
+    def _flip(self, state: CheckState, after: Status, at: Instant) -> list[Event]:
+        before = state.status
+        if after is before:
+            return []
+        state.status, state.since = after, at
+        events: list[Event] = [CheckStatusChanged(Flip(state.check.id, at, before, after))]
+        service = state.check.service
+        if service is not None:
+            was, now = self.services.get(service, Status.UNKNOWN), self.service_status(service)
+            self.services[service] = now
+            if was is not now:
+                events.append(ServiceStatusChanged(service, at, was, now))
+        return events

@@ -1,0 +1,69 @@
+"""The timeline: wall time at start plus the monotonic clock, so that it never goes back and never jumps.
+
+Up to two seconds of difference to the wall clock are slewed away; a wall clock that was set back leaves the
+timeline ahead, one that was set forward makes it jump once, which the caller accounts for as a gap.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Protocol
+
+import anyio
+
+from watchbill.domain.units import SECOND, Instant, Micros
+
+SLEWED_AT_MOST: Micros = 2 * SECOND
+SLEW_STEP: Micros = 5_000
+
+
+class Clock(Protocol):
+    """Where time comes from."""
+
+    def now(self) -> Instant: ...
+
+    async def sleep_until(self, instant: Instant) -> None:
+        """Return once ``now() >= instant``, never before."""
+        ...
+
+    def drift(self) -> Micros:
+        """Wall clock minus timeline."""
+        ...
+
+    def correct(self) -> Micros:
+        """Follow the wall clock: slew a small difference, jump over a large one forwards.
+
+        Call it about once a second; a step is at most 5 ms. Returns how far the timeline jumped (0 as a rule).
+        """
+        ...
+
+
+class Timeline:
+    """A clock over two sources: ``monotonic`` (any origin) and ``wall`` (since the epoch), in microseconds."""
+
+    def __init__(self, *, monotonic: Callable[[], Micros], wall: Callable[[], Instant]) -> None:
+        self._monotonic = monotonic
+        self._wall = wall
+        self._anchor = wall() - monotonic()
+
+    def now(self) -> Instant:
+        return self._anchor + self._monotonic()
+
+    async def sleep_until(self, instant: Instant) -> None:
+        while (left := instant - self.now()) > 0:
+            await anyio.sleep(left / SECOND)
+
+    def drift(self) -> Micros:
+        return self._wall() - self.now()
+
+    def correct(self) -> Micros:
+        drift = self.drift()
+        if drift > SLEWED_AT_MOST:
+            self._anchor += drift
+            return drift
+        if -SLEWED_AT_MOST <= drift < 0:
+            # The timeline may not go back: it is slowed by less than the time that passes between two calls.
+            self._anchor -= min(-drift, SLEW_STEP)
+        elif drift > 0:
+            self._anchor += min(drift, SLEW_STEP)
+        return 0

@@ -1,0 +1,366 @@
+"""What a user declares: one frozen class per kind of check, told apart by ``type``.
+
+The declared models are the domain: nothing mirrors them. Secrets are ``SecretStr`` where the field's type
+says so; where a plain field was built from a secret reference, the loader names it in ``references``.
+"""
+
+from __future__ import annotations
+
+from datetime import timedelta
+from typing import Annotated, Any, Literal, TypeAlias
+from urllib.parse import SplitResult, unquote, urlsplit
+
+from pydantic import (
+    AfterValidator,
+    BeforeValidator,
+    Field,
+    SecretStr,
+    TypeAdapter,
+    ValidationInfo,
+    model_validator,
+)
+
+from watchbill.domain.expectations import (
+    Declared,
+    DnsExpect,
+    HttpExpect,
+    IcmpExpect,
+    TcpExpect,
+    TlsExpect,
+    declared_problem,
+)
+from watchbill.domain.units import Duration, Micros, format_duration, to_micros
+
+ID_PATTERN = r"^[a-z0-9][a-z0-9._-]*$"
+LABEL_PATTERN = r"^[a-zA-Z_][a-zA-Z0-9_]*$"
+RESERVED_LABELS = frozenset(
+    {
+        "job", "instance", "le", "quantile", "check", "location", "service", "type",
+        "target", "outcome", "reason", "phase",
+    }
+)  # fmt: skip
+DEFAULT_TIMEOUT = timedelta(seconds=5)
+RECORD_TYPES = (
+    "A",
+    "AAAA",
+    "CAA",
+    "CNAME",
+    "DNSKEY",
+    "DS",
+    "HTTPS",
+    "MX",
+    "NAPTR",
+    "NS",
+    "PTR",
+    "SOA",
+    "SRV",
+    "SVCB",
+    "TLSA",
+    "TXT",
+)
+
+
+def _label_name(name: str) -> str:
+    if name in RESERVED_LABELS or name.startswith("__"):
+        raise ValueError(f"the label {name} is reserved; choose another name")
+    return name
+
+
+CheckId = Annotated[str, Field(pattern=ID_PATTERN, max_length=200)]
+ServiceId = Annotated[str, Field(pattern=ID_PATTERN, max_length=200)]
+LabelName = Annotated[str, Field(pattern=LABEL_PATTERN, max_length=200), AfterValidator(_label_name)]
+LabelValue = Annotated[str, Field(max_length=1000)]
+Port = Annotated[int, Field(ge=1, le=65535, strict=True)]
+IpFamily = Literal[4, 6]
+
+
+def _existing_file(path: str, info: ValidationInfo) -> str:
+    return str(info.context["resolve"](path)) if info.context else path
+
+
+ExistingFile = Annotated[str, Field(min_length=1), AfterValidator(_existing_file)]
+
+
+def _host(host: str) -> str:
+    bare = host.strip("[]") if host.startswith("[") else host
+    if (
+        not bare
+        or len(bare) > 253
+        or any(c.isspace() or ord(c) < 32 or c in "/@?#\\%" for c in bare)
+        or bare.startswith("-")
+    ):
+        raise ValueError("a host is a name or an IP address, without scheme, port or path")
+    return bare
+
+
+Host = Annotated[str, AfterValidator(_host)]
+
+
+class Service(Declared):
+    """A thing people rely on, watched by one or more checks."""
+
+    description: str = ""
+    owner: str = ""
+    runbook: str = ""
+    labels: dict[LabelName, LabelValue] = Field(default_factory=dict)
+
+
+class BasicAuth(Declared):
+    username: str
+    password: SecretStr
+
+
+class Auth(Declared):
+    """Exactly one of ``basic`` and ``bearer``."""
+
+    basic: BasicAuth | None = None
+    bearer: SecretStr | None = None
+
+    @model_validator(mode="after")
+    def _exactly_one(self) -> Auth:
+        if (self.basic is None) == (self.bearer is None):
+            raise declared_problem("", "auth takes exactly one of basic and bearer")
+        return self
+
+
+class TlsOptions(Declared):
+    """How a TLS handshake is made. ``skip_verification`` leaves the certificate unjudged, not unseen."""
+
+    ca_file: ExistingFile | None = None
+    cert_file: ExistingFile | None = None
+    key_file: ExistingFile | None = None
+    server_name: Host | None = None
+    skip_verification: bool = False
+
+    @model_validator(mode="after")
+    def _both_of_a_pair(self) -> TlsOptions:
+        if (self.cert_file is None) != (self.key_file is None):
+            missing = "key_file" if self.key_file is None else "cert_file"
+            raise declared_problem(
+                "", f"a client certificate takes cert_file and key_file; {missing} is missing"
+            )
+        return self
+
+
+class CheckFields(Declared):
+    """The fields that every check has. ``id`` is the mapping key in ``checks:``."""
+
+    id: CheckId
+    enabled: bool = True
+    service: ServiceId | None = None
+    description: str = ""
+    interval: Duration = timedelta(seconds=30)
+    timeout: Duration = DEFAULT_TIMEOUT
+    labels: dict[LabelName, LabelValue] = Field(default_factory=dict)
+    references: dict[str, str] = Field(default_factory=dict)
+    """Dotted path of a field built from a secret -> the text to show in its place (``${TOKEN}``)."""
+    interpolated: tuple[SecretStr, ...] = ()
+    """The secret values that references resolved to, wherever they stand."""
+
+    @model_validator(mode="before")
+    @classmethod
+    def _timeout_within_a_short_interval(cls, value: Any) -> Any:
+        if isinstance(value, dict) and "timeout" not in value and "interval" in value:
+            try:
+                interval = TypeAdapter(Duration).validate_python(value["interval"])
+            except ValueError:
+                return value
+            if interval < DEFAULT_TIMEOUT:
+                return {**value, "timeout": interval}
+        return value
+
+    @model_validator(mode="after")
+    def _bounded_by_the_interval(self) -> CheckFields:
+        if self.interval < timedelta(seconds=1):
+            raise declared_problem(
+                "interval", f"interval must be at least 1s, got {format_duration(self.interval)}"
+            )
+        if self.timeout > self.interval:
+            raise declared_problem(
+                "timeout",
+                f"timeout must be at most the interval ({format_duration(self.interval)}), got {format_duration(self.timeout)}",
+            )
+        return self
+
+    @property
+    def interval_micros(self) -> Micros:
+        return to_micros(self.interval)
+
+
+def _http_url(url: str) -> str:
+    parts = _split(url)
+    if parts.scheme not in {"http", "https"}:
+        raise ValueError(f"a url starts with http:// or https://, got {parts.scheme or 'none'}")
+    if not parts.hostname:
+        raise ValueError("a url names a host, such as https://shop.example/")
+    _host(parts.hostname)
+    return url
+
+
+def _split(url: str) -> SplitResult:
+    try:
+        parts = urlsplit(url)
+        parts.port  # noqa: B018 - raises where the port is no number
+    except ValueError as error:
+        raise ValueError(f"not a url: {error}") from None
+    if any(c.isspace() or ord(c) < 32 for c in url):
+        raise ValueError("a url has no spaces or control characters; write %20 for a space")
+    return parts
+
+
+def _method(method: str) -> str:
+    if not method.isascii() or not method.replace("-", "").isalpha():
+        raise ValueError("a method is a word such as GET, HEAD or POST")
+    return method.upper()
+
+
+def _header_name(name: str) -> str:
+    if not name or not all(c.isalnum() or c in "!#$%&'*+-.^_`|~" for c in name) or not name.isascii():
+        raise ValueError("a header name is letters, digits and dashes (RFC 9110)")
+    return name
+
+
+def _one_line(value: SecretStr) -> SecretStr:
+    if any(c in value.get_secret_value() for c in "\r\n\0"):
+        raise ValueError("a header value is one line")
+    return value
+
+
+HeaderName = Annotated[str, AfterValidator(_header_name)]
+HeaderValue = Annotated[SecretStr, AfterValidator(_one_line)]
+
+
+class Http(CheckFields):
+    """An HTTP or HTTPS request and what its response must meet."""
+
+    type: Literal["http"] = "http"
+    url: Annotated[str, AfterValidator(_http_url)]
+    method: Annotated[str, AfterValidator(_method)] = "GET"
+    headers: dict[HeaderName, HeaderValue] = Field(default_factory=dict)
+    body: SecretStr | None = None
+    auth: Auth | None = None
+    follow_redirects: bool = True
+    max_redirects: Annotated[int, Field(ge=0, le=20, strict=True)] = 5
+    max_body_bytes: Annotated[int, Field(ge=1024, le=64 << 20, strict=True)] = 1 << 20
+    tls: TlsOptions = TlsOptions()
+    ip_family: IpFamily | None = None
+    expect: HttpExpect = HttpExpect()
+
+    @model_validator(mode="before")
+    @classmethod
+    def _userinfo_is_auth(cls, value: Any) -> Any:
+        """Move ``user:password@`` out of the url, so that nothing that shows a url can show it."""
+        url = value.get("url") if isinstance(value, dict) else None
+        if not isinstance(url, str) or "@" not in url:
+            return value
+        parts = _split(url)
+        if parts.username is None:
+            return value
+        bare = parts._replace(netloc=parts.netloc.rpartition("@")[2]).geturl()
+        if value.get("auth") is not None:
+            raise declared_problem(
+                "url", "credentials stand both in the url and under auth; keep those under auth"
+            )
+        basic = {"username": unquote(parts.username), "password": unquote(parts.password or "")}
+        return {**value, "url": bare, "auth": {"basic": basic}}
+
+
+class Tcp(CheckFields):
+    """A TCP connection; ``send`` is sent as it is, and ``expect.response`` judged on what comes back."""
+
+    type: Literal["tcp"] = "tcp"
+    host: Host
+    port: Port
+    ip_family: IpFamily | None = None
+    send: SecretStr | None = None
+    expect: TcpExpect = TcpExpect()
+
+
+class Tls(CheckFields):
+    """A TLS handshake and the certificate it shows."""
+
+    type: Literal["tls"] = "tls"
+    host: Host
+    port: Port = 443
+    ip_family: IpFamily | None = None
+    tls: TlsOptions = TlsOptions()
+    expect: TlsExpect = TlsExpect()
+
+
+def _server(server: str) -> str:
+    split_server(server)
+    return server
+
+
+def split_server(server: str) -> tuple[str, int]:
+    """``9.9.9.9``, ``9.9.9.9:53``, ``[::1]:53`` or ``dns.example`` as host and port (53 if none)."""
+    if server.count(":") > 1 and not server.startswith("["):
+        return _host(server), 53
+    parts = _split("//" + server)
+    if parts.path or parts.query or parts.username or not parts.hostname:
+        raise ValueError("a DNS server is a host or host:port, such as 9.9.9.9 or 127.0.0.1:5353")
+    return _host(parts.hostname), parts.port or 53
+
+
+def _upper(value: object) -> object:
+    return value.upper() if isinstance(value, str) else value
+
+
+class Dns(CheckFields):
+    """A DNS question to ``server``, or to the system's first name server."""
+
+    type: Literal["dns"] = "dns"
+    name: Annotated[str, Field(min_length=1, max_length=255)]
+    record: Annotated[Literal[RECORD_TYPES], BeforeValidator(_upper)] = "A"  # type: ignore[valid-type]
+    server: Annotated[str, AfterValidator(_server)] | None = None
+    transport: Literal["udp", "tcp"] = "udp"
+    ip_family: IpFamily | None = None
+    expect: DnsExpect = DnsExpect()
+
+
+class Icmp(CheckFields):
+    """Echo requests; they are spread over the time that the timeout leaves."""
+
+    type: Literal["icmp"] = "icmp"
+    host: Host
+    count: Annotated[int, Field(ge=1, le=20, strict=True)] = 1
+    ip_family: IpFamily | None = None
+    expect: IcmpExpect = IcmpExpect()
+
+
+class Heartbeat(CheckFields):
+    """A job that calls in: late when nothing came for ``every`` + ``grace``."""
+
+    type: Literal["heartbeat"] = "heartbeat"
+    every: Duration
+    grace: Duration = timedelta(minutes=1)
+    token: SecretStr | None = None
+
+
+Check: TypeAlias = Http | Tcp | Tls | Dns | Icmp | Heartbeat
+CHECK_TYPES: tuple[type[CheckFields], ...] = (Http, Tcp, Tls, Dns, Icmp, Heartbeat)
+TYPE_NAMES = ("http", "tcp", "tls", "dns", "icmp", "heartbeat")
+_adapter: TypeAdapter[Check] = TypeAdapter(Annotated[Check, Field(discriminator="type")])
+
+
+def parse_check(declared: dict[str, Any]) -> Check:
+    """A check from plain values, ``id`` and ``type`` among them.
+
+    :raises pydantic.ValidationError: listing every mistake.
+    """
+    return _adapter.validate_python(declared)
+
+
+def target_of(check: Check) -> str:
+    """What is probed, for a label and for people: no credentials, no query."""
+    match check:
+        case Http():
+            return urlsplit(check.url)._replace(query="", fragment="").geturl()
+        case Tcp() | Tls():
+            return f"[{check.host}]:{check.port}" if ":" in check.host else f"{check.host}:{check.port}"
+        case Dns():
+            return f"{check.server}/{check.name}" if check.server else check.name
+        case Icmp():
+            return check.host
+        case Heartbeat():
+            return check.id

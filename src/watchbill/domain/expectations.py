@@ -1,0 +1,480 @@
+"""What a response must meet, as it is declared, and the judgement of what was seen against it.
+
+Judging is pure: every function returns the list of all failures, each saying what was expected and what
+was seen. Regular expressions are RE2's (linear time), JSONPath is RFC 9535's.
+"""
+
+from __future__ import annotations
+
+import json
+import operator
+import re
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from datetime import timedelta
+from functools import lru_cache
+from typing import Annotated, Any, Literal, TypeAlias
+
+import jsonpath_rfc9535
+import jsonschema_rs
+import re2
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    PlainSerializer,
+    ValidationInfo,
+    WithJsonSchema,
+)
+from pydantic_core import PydanticCustomError
+
+from watchbill.domain.results import Failure, Reason
+from watchbill.domain.units import Duration, format_duration
+
+SHOWN_CHARACTERS = 120
+_OPERATORS: dict[str, Callable[[Any, Any], bool]] = {
+    "<=": operator.le,
+    ">=": operator.ge,
+    "==": operator.eq,
+    "!=": operator.ne,
+    "<": operator.lt,
+    ">": operator.gt,
+}
+COMPARISON_PATTERN = r"^\s*(<=|>=|==|!=|<|>)\s*(-?[0-9]+(\.[0-9]+)?)\s*%?\s*$"
+_COMPARISON = re.compile(COMPARISON_PATTERN)
+
+
+class Declared(BaseModel):
+    """What a person wrote: frozen, and an unknown key is an error whose text never shows the value."""
+
+    model_config = ConfigDict(
+        frozen=True, extra="forbid", hide_input_in_errors=True, str_strip_whitespace=False
+    )
+
+
+def declared_problem(key: str, message: str) -> PydanticCustomError:
+    """A mistake that belongs to one key of the mapping being validated."""
+    return PydanticCustomError("declared", "{text}", {"text": message, "key": key})
+
+
+def shorten(seen: object) -> str:
+    """What was seen, as a JSON string cut to one readable line."""
+    text = seen if isinstance(seen, str) else json.dumps(seen, ensure_ascii=False, default=str)
+    text = text if len(text) <= SHOWN_CHARACTERS else text[: SHOWN_CHARACTERS - 1] + "…"
+    return json.dumps(text, ensure_ascii=False) if isinstance(seen, str) else text
+
+
+# --- text ---------------------------------------------------------------------------------------------
+
+
+@lru_cache(maxsize=4096)
+def compile_pattern(pattern: str) -> Any:
+    """The compiled RE2 pattern.
+
+    :raises ValueError: where the pattern is no RE2 (look-around and back-references are not).
+    """
+    options = re2.Options()
+    options.log_errors = False
+    options.max_mem = 8 << 20
+    try:
+        return re2.compile(pattern, options)
+    except re2.error as error:
+        reason = error.args[0] if error.args else "invalid"
+        reason = reason.decode(errors="replace") if isinstance(reason, bytes) else reason
+        raise ValueError(
+            f"not a regular expression that RE2 accepts ({reason}); look-around and back-references do not exist there"
+        ) from None
+
+
+def _valid_pattern(pattern: str) -> str:
+    compile_pattern(pattern)
+    return pattern
+
+
+Pattern = Annotated[str, Field(min_length=1, max_length=4096), AfterValidator(_valid_pattern)]
+Text = Annotated[str, Field(min_length=1)]
+
+
+def _listed(value: object) -> object:
+    return value if isinstance(value, list | tuple) else [value]
+
+
+Texts = Annotated[tuple[Text, ...], BeforeValidator(_listed), Field(min_length=1)]
+Patterns = Annotated[tuple[Pattern, ...], BeforeValidator(_listed), Field(min_length=1)]
+
+
+class TextMatch(Declared):
+    """Rules for one text; all that are declared must hold."""
+
+    equals: str | None = None
+    contains: Texts = ()
+    matches: Patterns = ()
+    not_contains: Texts = ()
+
+    def failures(self, text: str, *, of: str, reason: Reason) -> list[Failure]:
+        found = []
+        if self.equals is not None and text != self.equals:
+            found.append(f"{of} must equal {shorten(self.equals)}, got {shorten(text)}")
+        found += [
+            f"{of} must contain {shorten(part)}, got {shorten(text)}"
+            for part in self.contains
+            if part not in text
+        ]
+        found += [
+            f"{of} must match {shorten(pattern)}, got {shorten(text)}"
+            for pattern in self.matches
+            if not compile_pattern(pattern).search(text)
+        ]
+        found += [
+            f"{of} must not contain {shorten(part)}, but does" for part in self.not_contains if part in text
+        ]
+        return [Failure(reason, message) for message in found]
+
+
+def _text_match(value: object) -> object:
+    return {"equals": value} if isinstance(value, str) else value
+
+
+HeaderMatch = Annotated[TextMatch, BeforeValidator(_text_match)]
+
+
+# --- numbers ------------------------------------------------------------------------------------------
+
+
+class Comparison(Declared):
+    """``< 100``, ``>= 1.5``, ``!= 0``, or with a percent sign where a share is compared."""
+
+    operator: Literal["<=", ">=", "==", "!=", "<", ">"]
+    number: float
+
+    def holds(self, seen: float) -> bool:
+        return _OPERATORS[self.operator](seen, self.number)
+
+    def __str__(self) -> str:
+        return f"{self.operator} {self.number:g}"
+
+
+def parse_comparison(text: object) -> object:
+    if not isinstance(text, str):
+        return text
+    match = _COMPARISON.match(text)
+    if match is None:
+        raise ValueError(f'a comparison is an operator and a number, such as "< 100", got {shorten(text)}')
+    return Comparison(operator=match[1], number=float(match[2]))
+
+
+Share = Annotated[
+    Comparison,
+    BeforeValidator(parse_comparison),
+    PlainSerializer(str, return_type=str),
+    WithJsonSchema({"type": "string", "pattern": COMPARISON_PATTERN, "examples": ["< 34%", "== 0%"]}),
+]
+
+
+# --- HTTP status --------------------------------------------------------------------------------------
+
+STATUS_PATTERN = r"^([1-5]xx|[1-5][0-9]{2}|[1-5][0-9]{2}-[1-5][0-9]{2})$"
+
+
+def _status_rule(value: object) -> str:
+    text = str(value) if isinstance(value, int | str) and not isinstance(value, bool) else ""
+    if not re.match(STATUS_PATTERN, text):
+        raise ValueError('a status is a number (200), a class (2xx) or a range ("200-204") from 100 to 599')
+    low, _, high = text.partition("-")
+    if high and int(low) > int(high):
+        raise ValueError(f'a status range runs upwards, such as "200-204", got "{text}"')
+    return text
+
+
+StatusRule = Annotated[
+    str,
+    BeforeValidator(_status_rule),
+    WithJsonSchema(
+        {
+            "anyOf": [
+                {"type": "integer", "minimum": 100, "maximum": 599},
+                {"type": "string", "pattern": STATUS_PATTERN},
+            ]
+        }
+    ),
+]
+StatusRules = Annotated[tuple[StatusRule, ...], BeforeValidator(_listed), Field(min_length=1)]
+
+
+def status_meets(rules: Iterable[str], status: int) -> bool:
+    text = str(status)
+    for rule in rules:
+        low, _, high = rule.partition("-")
+        if rule == text or (rule.endswith("xx") and rule[0] == text[0] and len(text) == 3):
+            return True
+        if high and int(low) <= status <= int(high):
+            return True
+    return False
+
+
+# --- JSON ---------------------------------------------------------------------------------------------
+
+JsonScalar: TypeAlias = str | int | float | bool | None
+
+
+@lru_cache(maxsize=4096)
+def compile_path(path: str) -> jsonpath_rfc9535.JSONPathQuery:
+    try:
+        return jsonpath_rfc9535.compile(path)
+    except jsonpath_rfc9535.JSONPathError as error:
+        raise ValueError(f"not a JSONPath (RFC 9535), such as $.status: {error.args[0]}") from None
+
+
+def _valid_path(path: str) -> str:
+    compile_path(path)
+    return path
+
+
+JsonPath = Annotated[str, AfterValidator(_valid_path)]
+
+
+class JsonSchema(Declared):
+    """A JSON Schema that a body must meet; ``document`` is its text, ``source`` where it came from."""
+
+    source: str = ""
+    document: str
+
+
+def _json_schema(value: object, info: ValidationInfo) -> object:
+    if isinstance(value, JsonSchema):
+        return value
+    if isinstance(value, dict):
+        source, text = "", json.dumps(value, sort_keys=True)
+    elif isinstance(value, str):
+        if not info.context:
+            raise ValueError("a JSON Schema file can be named only in a configuration file")
+        source, text = value, info.context["read"](value)
+    else:
+        raise ValueError("a JSON Schema is the path of a file or a mapping")  # noqa: TRY004 - pydantic wants ValueError
+    schema_validator(text)
+    return JsonSchema(source=source, document=text)
+
+
+@lru_cache(maxsize=256)
+def schema_validator(document: str) -> Any:
+    """:raises ValueError: where the document is not a JSON Schema."""
+    try:
+        return jsonschema_rs.validator_for(json.loads(document))
+    except (ValueError, jsonschema_rs.ValidationError, jsonschema_rs.ReferencingError) as error:
+        raise ValueError(f"not a valid JSON Schema: {str(error).splitlines()[0]}") from None
+
+
+SchemaFile = Annotated[
+    JsonSchema,
+    BeforeValidator(_json_schema),
+    WithJsonSchema({"anyOf": [{"type": "string", "minLength": 1}, {"type": "object"}]}),
+]
+
+
+def json_failures(rules: Mapping[str, JsonScalar], document: object) -> list[Failure]:
+    failures: list[Failure] = []
+    for path, expected in rules.items():
+        try:
+            seen = compile_path(path).find(document).values()  # type: ignore[arg-type]
+        except (jsonpath_rfc9535.JSONPathError, RecursionError) as error:
+            failures.append(Failure(Reason.JSON, f"{path} could not be evaluated: {type(error).__name__}"))
+            continue
+        message = _value_problem(path, expected, seen)
+        if message:
+            failures.append(Failure(Reason.JSON, message))
+    return failures
+
+
+def _value_problem(path: str, expected: JsonScalar, seen: Sequence[object]) -> str | None:
+    if not seen:
+        return f"{path} must be {_wanted(expected)}, but selects nothing"
+    match = _COMPARISON.match(expected) if isinstance(expected, str) else None
+    for value in seen:
+        if match is not None:
+            comparable = isinstance(value, int | float) and not isinstance(value, bool)
+            if not comparable or not _OPERATORS[match[1]](value, float(match[2])):
+                return f"{path} must be {expected}, got {shorten(value)}"
+        elif type(value) is bool or type(expected) is bool:
+            if value is not expected:
+                return f"{path} must be {_wanted(expected)}, got {shorten(value)}"
+        elif value != expected:
+            return f"{path} must be {_wanted(expected)}, got {shorten(value)}"
+    return None
+
+
+def _wanted(expected: JsonScalar) -> str:
+    if isinstance(expected, str) and _COMPARISON.match(expected):
+        return expected
+    return json.dumps(expected, ensure_ascii=False)
+
+
+def schema_failures(schema: JsonSchema, document: object, *, most: int = 5) -> list[Failure]:
+    failures: list[Failure] = []
+    for error in schema_validator(schema.document).iter_errors(document):
+        if len(failures) == most:
+            failures.append(Failure(Reason.SCHEMA, f"more than {most} violations of the JSON Schema"))
+            break
+        place = "".join(
+            f"[{part!r}]" if isinstance(part, str) else f"[{part}]" for part in error.instance_path
+        )
+        message = (
+            error.message
+            if len(error.message) <= 2 * SHOWN_CHARACTERS
+            else error.message[: 2 * SHOWN_CHARACTERS] + "…"
+        )
+        failures.append(Failure(Reason.SCHEMA, f"body{place} must meet the JSON Schema: {message}"))
+    return failures
+
+
+# --- what each type may expect ------------------------------------------------------------------------
+
+
+class HttpExpect(Declared):
+    """What an HTTP response must meet."""
+
+    status: StatusRules = ("2xx",)
+    body: TextMatch | None = None
+    json_: Annotated[dict[JsonPath, JsonScalar], Field(min_length=1)] | None = Field(
+        default=None, alias="json"
+    )
+    json_schema: SchemaFile | None = None
+    headers: dict[str, HeaderMatch] = Field(default_factory=dict)
+    latency: Duration | None = None
+    certificate_valid_for: Duration | None = None
+
+    @property
+    def needs_body(self) -> bool:
+        return self.body is not None or self.json_ is not None or self.json_schema is not None
+
+
+class ResponseMatch(TextMatch):
+    """Rules for what a TCP service answers."""
+
+
+class TcpExpect(Declared):
+    response: ResponseMatch | None = None
+    latency: Duration | None = None
+
+
+class TlsExpect(Declared):
+    """What a certificate and its handshake must meet. Without ``verified: false`` the chain must verify."""
+
+    certificate_valid_for: Duration | None = None
+    names: Texts = ()
+    verified: bool = True
+    latency: Duration | None = None
+
+
+class AnswerMatch(TextMatch):
+    """Rules for one DNS answer, in its presentation form (``10 mail.shop.example.``)."""
+
+
+AnswerRule = Annotated[AnswerMatch, BeforeValidator(_text_match)]
+
+
+class DnsAnswers(Declared):
+    """``any`` answer must match, ``all`` must, ``none`` may."""
+
+    any: AnswerRule | None = None
+    all: AnswerRule | None = None
+    none: AnswerRule | None = None
+
+
+class DnsExpect(Declared):
+    rcode: str = "NOERROR"
+    answers: DnsAnswers | None = None
+    latency: Duration | None = None
+
+
+class IcmpExpect(Declared):
+    """``loss`` is the share of packets lost; ``latency`` bounds the average round-trip time."""
+
+    loss: Share = Comparison(operator="<", number=100)
+    latency: Duration | None = None
+
+
+# --- judging ------------------------------------------------------------------------------------------
+
+
+def header_failures(rules: Mapping[str, TextMatch], headers: Mapping[str, Sequence[str]]) -> list[Failure]:
+    """``headers`` maps lower-case names to all their values; any one value that meets the rule will do."""
+    failures: list[Failure] = []
+    for name, rule in rules.items():
+        values = headers.get(name.lower(), ())
+        if not values:
+            failures.append(Failure(Reason.HEADER, f"header {name} must be sent, but is missing"))
+            continue
+        judged = [rule.failures(value, of=f"header {name}", reason=Reason.HEADER) for value in values]
+        if all(judged):
+            failures += judged[0]
+    return failures
+
+
+def latency_failures(limit: timedelta | None, seconds: float, *, of: str = "latency") -> list[Failure]:
+    if limit is None or seconds <= limit.total_seconds():
+        return []
+    return [
+        Failure(Reason.LATENCY, f"{of} must be at most {format_duration(limit)}, took {seconds * 1000:.1f}ms")
+    ]
+
+
+def validity_failures(needed: timedelta | None, expires_in_seconds: float | None) -> list[Failure]:
+    """Whether the certificate stays valid long enough; ``None`` seconds means there was no certificate."""
+    if needed is None:
+        return []
+    if expires_in_seconds is None:
+        return [Failure(Reason.CERTIFICATE, "certificate must be valid, but the connection is not TLS")]
+    if expires_in_seconds >= needed.total_seconds():
+        return []
+    seen = f"expires in {expires_in_seconds / 86_400:.1f}d"
+    if expires_in_seconds < 0:
+        seen = f"expired {-expires_in_seconds / 86_400:.1f}d ago"
+    return [Failure(Reason.CERTIFICATE, f"certificate must be valid for {format_duration(needed)}, {seen}")]
+
+
+def body_failures(expect: HttpExpect, text: str, *, truncated: bool, limit: int) -> list[Failure]:
+    """Everything declared of the body. A body cut at ``limit`` bytes cannot be judged and says so."""
+    if not expect.needs_body:
+        return []
+    if truncated:
+        return [Failure(Reason.TOO_LARGE, f"body must be at most {limit} bytes to be judged, is larger")]
+    failures = expect.body.failures(text, of="body", reason=Reason.BODY) if expect.body else []
+    if expect.json_ is None and expect.json_schema is None:
+        return failures
+    try:
+        document = json.loads(text)
+    except (ValueError, RecursionError) as error:
+        said = error.msg if isinstance(error, json.JSONDecodeError) else type(error).__name__
+        return [*failures, Failure(Reason.JSON, f"body must be JSON, got {shorten(text)} ({said})")]
+    if expect.json_:
+        failures += json_failures(expect.json_, document)
+    if expect.json_schema:
+        failures += schema_failures(expect.json_schema, document)
+    return failures
+
+
+def answer_failures(rules: DnsAnswers | None, answers: Sequence[str]) -> list[Failure]:
+    if rules is None:
+        return []
+    shown = shorten(list(answers))
+    failures = []
+
+    def unmet(rule: TextMatch) -> list[bool]:
+        return [bool(rule.failures(answer, of="answer", reason=Reason.ANSWER)) for answer in answers]
+
+    if rules.any is not None and all(unmet(rules.any)):
+        failures.append(f"any answer must {_rule_text(rules.any)}, got {shown}")
+    if rules.all is not None and (not answers or any(unmet(rules.all))):
+        failures.append(f"all answers must {_rule_text(rules.all)}, got {shown}")
+    if rules.none is not None and not all(unmet(rules.none)):
+        failures.append(f"no answer may {_rule_text(rules.none)}, got {shown}")
+    return [Failure(Reason.ANSWER, message) for message in failures]
+
+
+def _rule_text(rule: TextMatch) -> str:
+    parts = [f"equal {shorten(rule.equals)}"] if rule.equals is not None else []
+    parts += [f"contain {shorten(part)}" for part in rule.contains]
+    parts += [f"match {shorten(pattern)}" for pattern in rule.matches]
+    parts += [f"not contain {shorten(part)}" for part in rule.not_contains]
+    return " and ".join(parts) or "exist"

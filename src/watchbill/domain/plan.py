@@ -1,0 +1,138 @@
+"""Desired minus actual: what a configuration would change, and the commands that make it so."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from watchbill.domain.specs import Spec
+from watchbill.domain.units import SECOND
+
+DAY_SECONDS = 86_400
+MASS_DELETE_FLOOR = 10
+
+
+@dataclass(frozen=True, slots=True)
+class FieldChange:
+    """One field's masked value before and after; ``None`` is absent (the default holds)."""
+
+    path: str
+    before: Any
+    after: Any
+    secret: bool = False
+    """The shown text is the same, or must not be shown: the secret behind it changed."""
+
+
+@dataclass(frozen=True, slots=True)
+class Change:
+    """A check that is kept under its id, or renamed, with the fields that differ."""
+
+    check_id: str
+    fields: tuple[FieldChange, ...]
+    moved_from: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """What must happen for the running checks to be the declared ones. Ids are sorted."""
+
+    added: tuple[str, ...] = ()
+    changed: tuple[Change, ...] = ()
+    removed: tuple[str, ...] = ()
+    moved: tuple[Change, ...] = ()
+
+    @property
+    def empty(self) -> bool:
+        return not (self.added or self.changed or self.removed or self.moved)
+
+    def deletes_most_of(self, running: int) -> bool:
+        """More than half of what runs, and more than ten."""
+        return len(self.removed) > MASS_DELETE_FLOOR and 2 * len(self.removed) > running
+
+    def counts(self) -> dict[str, int]:
+        return {
+            "added": len(self.added),
+            "changed": len(self.changed),
+            "removed": len(self.removed),
+            "moved": len(self.moved),
+        }
+
+
+def diff(desired: Mapping[str, Spec], actual: Mapping[str, Spec], moved: Mapping[str, str]) -> Plan:
+    """Compare by id. ``moved`` maps old ids to new ones and counts only where the old one runs."""
+    renames = {new: old for old, new in effective_moves(moved, desired, actual).items()}
+    gone = set(renames.values())
+    changed = []
+    for check_id in sorted(desired.keys() & actual.keys()):
+        fields = field_changes(actual[check_id], desired[check_id])
+        if fields:
+            changed.append(Change(check_id, fields))
+    return Plan(
+        added=tuple(sorted(desired.keys() - actual.keys() - renames.keys())),
+        changed=tuple(changed),
+        removed=tuple(sorted(actual.keys() - desired.keys() - gone)),
+        moved=tuple(
+            Change(new, field_changes(actual[old], desired[new]), moved_from=old)
+            for new, old in sorted(renames.items())
+        ),
+    )
+
+
+def effective_moves(
+    moved: Mapping[str, str], desired: Mapping[str, Any], actual: Mapping[str, Any]
+) -> dict[str, str]:
+    """The renames that apply now: the old id runs and is no longer declared, the new one is and does not."""
+    found: dict[str, str] = {}
+    for old in moved:
+        if old in desired or old not in actual:
+            continue
+        new, seen = moved[old], {old}
+        while new in moved and new not in desired and new not in seen:
+            seen.add(new)
+            new = moved[new]
+        if new in desired and new not in actual and new not in found.values():
+            found[old] = new
+    return found
+
+
+def field_changes(before: Spec, after: Spec) -> tuple[FieldChange, ...]:
+    changes = []
+    for path in sorted(before.fields.keys() | after.fields.keys()):
+        old, new = before.fields.get(path), after.fields.get(path)
+        old_secret, new_secret = before.secrets.get(path), after.secrets.get(path)
+        rotated = old_secret is not None and new_secret is not None and old_secret != new_secret
+        if old != new:
+            changes.append(FieldChange(path, old, new))
+        elif rotated:
+            changes.append(FieldChange(path, old, new, secret=True))
+    return tuple(changes)
+
+
+@dataclass(frozen=True, slots=True)
+class Load:
+    """What a set of checks costs: probes a second, rows of history a day, Prometheus series."""
+
+    checks: int = 0
+    checks_per_second: float = 0.0
+    rows_per_day: int = 0
+    series: int = 0
+
+    def minus(self, other: Load) -> Load:
+        return Load(
+            self.checks - other.checks,
+            self.checks_per_second - other.checks_per_second,
+            self.rows_per_day - other.rows_per_day,
+            self.series - other.series,
+        )
+
+
+def load_of(specs: Mapping[str, Spec], series: Mapping[str, int]) -> Load:
+    """``series``: how many series one check of each type has."""
+    running = [spec for spec in specs.values() if spec.enabled]
+    return Load(
+        checks=len(running),
+        checks_per_second=sum(SECOND / spec.interval for spec in running),
+        rows_per_day=round(sum(DAY_SECONDS * SECOND / spec.interval for spec in running)),
+        series=sum(series[spec.type] for spec in running),
+    )

@@ -1,0 +1,305 @@
+"""Everything that is not a pure function, as the shapes the core asks for.
+
+Implementations do not inherit these; a typing test assigns each of them. Fakes are in
+:mod:`watchbill.testing`, the real ones in ``net``, ``storage``, ``config`` and ``serve``.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any, Protocol, TypeAlias, TypeVar
+
+from watchbill.clock import Clock
+from watchbill.domain.checks import Check, IpFamily, TlsOptions
+from watchbill.domain.config import LoadedConfig
+from watchbill.domain.messages import Event
+from watchbill.domain.results import Reason, Result, Trigger
+from watchbill.domain.schedule import Span
+from watchbill.domain.status import Status
+from watchbill.domain.units import Instant
+
+T = TypeVar("T")
+
+# --- the network --------------------------------------------------------------------------------------
+
+
+class NetworkError(Exception):
+    """What the network answered instead of working, already as a reason.
+
+    ``reason`` is of our own side (``descriptors``, ``network``, ``resolver``, ``permission``) only where that
+    is certain.
+    """
+
+    def __init__(self, reason: Reason, message: str) -> None:
+        super().__init__(message)
+        self.reason = reason
+        self.message = message
+
+
+@dataclass(frozen=True, slots=True)
+class Certificate:
+    """One certificate as it was shown. Instants are in microseconds since the epoch."""
+
+    subject: str
+    issuer: str
+    names: tuple[str, ...]
+    not_before: Instant
+    not_after: Instant
+    sha256: str
+    serial: str
+
+
+@dataclass(frozen=True, slots=True)
+class TlsSession:
+    """A finished handshake. ``problem`` says which rule the certificate broke; ``None``: it verified.
+
+    ``chain`` is what the server sent, leaf first.
+    """
+
+    version: str
+    cipher: str
+    chain: tuple[Certificate, ...]
+    problem: str | None
+
+    @property
+    def earliest_expiry(self) -> Instant | None:
+        return min((certificate.not_after for certificate in self.chain), default=None)
+
+
+class Connection(Protocol):
+    """A stream to one address."""
+
+    async def send(self, data: bytes) -> None:
+        """:raises NetworkError: ``reset``, when the peer is gone."""
+        ...
+
+    async def receive(self) -> bytes:
+        """The next bytes, at most 64 KiB; ``b""`` at the end.
+
+        :raises NetworkError: ``reset``, or ``tls`` where the record layer fails.
+        """
+        ...
+
+    async def start_tls(self, options: TlsOptions, *, server_name: str) -> TlsSession:
+        """Shake hands without refusing; the caller looks at ``problem`` before it sends anything.
+
+        :raises NetworkError: ``tls`` where the handshake fails (an alert, no TLS spoken, a reset).
+        """
+        ...
+
+    async def close(self) -> None:
+        """Idempotent, quick, never raises."""
+        ...
+
+
+class Datagrams(Protocol):
+    """UDP to and from one address."""
+
+    async def send(self, data: bytes) -> None: ...
+
+    async def receive(self) -> bytes:
+        """:raises NetworkError: ``refused`` where the host says that nobody listens."""
+        ...
+
+    async def close(self) -> None: ...
+
+
+@dataclass(frozen=True, slots=True)
+class EchoReply:
+    """One ICMP echo answered."""
+
+    round_trip_seconds: float
+    hop_limit: int | None
+
+
+class Network(Protocol):
+    """The world outside. No call has a time limit of its own: callers cancel."""
+
+    async def resolve(self, host: str, family: IpFamily | None = None) -> str:
+        """One literal address for ``host`` (a literal is returned as it is), IPv6 first if none is asked for.
+
+        :raises NetworkError: ``dns`` where the name has no such address, ``resolver`` where nobody could be asked.
+        """
+        ...
+
+    async def connect(self, address: str, port: int) -> Connection:
+        """One attempt to one literal address.
+
+        :raises NetworkError: ``refused``, ``unreachable``, ``reset``, ``descriptors``, ``network``, ``permission``.
+        """
+        ...
+
+    async def open_datagrams(self, address: str, port: int) -> Datagrams: ...
+
+    async def echo(self, address: str, *, timeout_seconds: float) -> EchoReply | None:
+        """One ICMP echo request; ``None`` when no reply came in time.
+
+        :raises NetworkError: ``unreachable``, ``network``, or ``permission`` where the kernel allows no ICMP socket.
+        """
+        ...
+
+    def nameserver(self) -> tuple[str, int]:
+        """The system's first name server, address and port.
+
+        :raises NetworkError: ``resolver`` where none is configured.
+        """
+        ...
+
+
+# --- history ------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True)
+class Opening:
+    """What a store remembers of one location when a process starts.
+
+    ``accounted_until``: the earliest slot that was still open at the last commit (``None``: a new store).
+    ``spans``: the open ones. ``latest``: the newest success, failure or error of each check. ``rows_since``:
+    how many slot rows each check has at or after ``accounted_until``. ``registered_at``: when each id was first
+    declared. ``heartbeats``: the last ping.
+    """
+
+    accounted_until: Instant | None = None
+    spans: Mapping[str, Span] = field(default_factory=dict)
+    latest: Mapping[str, Result] = field(default_factory=dict)
+    statuses: Mapping[str, Status] = field(default_factory=dict)
+    rows_since: Mapping[str, int] = field(default_factory=dict)
+    registered_at: Mapping[str, Instant] = field(default_factory=dict)
+    heartbeats: Mapping[str, Instant] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class Batch:
+    """What is committed together: events in the order they happened, and how far accounting has come."""
+
+    events: Sequence[Event]
+    accounted_until: Instant
+
+
+@dataclass(frozen=True, slots=True)
+class StoredResult:
+    """One row of history: a probe, or a slot that was skipped (``outcome`` skipped, ``reason`` why)."""
+
+    check_id: str
+    location: str
+    slot: Instant
+    trigger: Trigger
+    started_at: Instant | None
+    duration_seconds: float | None
+    outcome: str
+    reason: str | None
+    message: str
+    status_code: int | None
+    phases: Mapping[str, float]
+
+
+@dataclass(frozen=True, slots=True)
+class Coverage:
+    """Every slot of one check over a period, by how it ended. ``latency_*`` are of successes, in seconds.
+
+    ``expected`` = the sum of all that follow it up to ``unaccounted``, which must be 0.
+    """
+
+    check_id: str
+    location: str
+    service: str
+    type: str
+    expected: int
+    success: int
+    failure: int
+    error: int
+    skipped: int
+    excused: int
+    missed: int
+    unaccounted: int
+    latency_p50: float | None = None
+    latency_p95: float | None = None
+    latency_p99: float | None = None
+
+
+class CheckRepository(Protocol):
+    """What was declared when: identities and spans."""
+
+    async def opening(self, location: str) -> Opening: ...
+
+    async def spans(self, check_id: str) -> Sequence[Span]:
+        """All spans of a check (under its present id, renames followed), the oldest first."""
+        ...
+
+
+class ResultRepository(Protocol):
+    """What was found: rows, and what they add up to."""
+
+    async def results(
+        self, check_id: str, *, since: Instant, until: Instant, limit: int
+    ) -> Sequence[StoredResult]:
+        """Rows with a slot in [since, until), the newest first."""
+        ...
+
+    async def coverage(self, *, since: Instant, until: Instant) -> Sequence[Coverage]:
+        """Slots in [since, until) that are accounted for, by check and location; ids sorted."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class StorageStatistics:
+    """What a store knows of itself."""
+
+    url: str
+    size_bytes: int | None = None
+
+
+class Storage(CheckRepository, ResultRepository, Protocol):
+    """A store: both repositories, and the one way into it."""
+
+    async def commit(self, batch: Batch) -> None:
+        """All or nothing, durable on return. Committing the same batch again after an unknown outcome is safe.
+
+        :raises StorageError: nothing of the batch was kept.
+        """
+        ...
+
+    async def prune(self, before: Instant) -> int:
+        """Delete rows of slots before that instant; how many went."""
+        ...
+
+    async def reopen(self) -> None:
+        """After a failure: close what is left of the store and open it again.
+
+        :raises StorageError: it still does not work.
+        """
+        ...
+
+    def statistics(self) -> StorageStatistics: ...
+
+    async def close(self) -> None: ...
+
+
+# --- the rest -----------------------------------------------------------------------------------------
+
+LoadConfig: TypeAlias = Callable[[], Awaitable[LoadedConfig]]
+"""Read and validate the configuration. Raises :class:`~watchbill.domain.errors.ConfigError`."""
+
+Execute: TypeAlias = Callable[..., Awaitable[Result]]
+"""``execute(check, slot=..., trigger=...)``: one probe, bounded by the check's timeout; never raises for a target."""
+
+
+class Offload(Protocol):
+    """Run a pure function where it does not hold the event loop (a thread; inline in simulation)."""
+
+    async def __call__(self, function: Callable[..., T], *args: Any) -> T: ...
+
+
+@dataclass(frozen=True, slots=True)
+class Ports:
+    """All that the application needs from outside; ``serve.py`` brings the real ones."""
+
+    clock: Clock
+    network: Network
+    storage: Storage
+    load_config: LoadConfig
+    offload: Offload
+
+
+Checks: TypeAlias = Mapping[str, Check]
