@@ -1,0 +1,67 @@
+"""One probe in the making: what a prober fills in while it goes.
+
+A prober that is cut short by its deadline has already said what it saw, so the phases and facts of a failing
+probe are kept.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass, field
+from typing import Any, TypeAlias
+
+from watchbill.domain.results import Failure, Phase, Reason
+
+
+class PhaseClock:
+    """Cuts one stretch of time into phases that add up to it.
+
+    Every instant belongs to exactly one phase: starting one ends the one before. A phase entered again
+    (the next hop of a redirect) adds up. ``now`` is monotonic, in seconds.
+    """
+
+    def __init__(self, now: Callable[[], float]) -> None:
+        self._now = now
+        self._phase: Phase | None = None
+        self._since = self.started = now()
+        self.seconds: dict[Phase, float] = {}
+
+    @property
+    def phase(self) -> Phase | None:
+        """The phase that is going on."""
+        return self._phase
+
+    def start(self, phase: Phase) -> None:
+        now = self._now()
+        self._close(now)
+        self._phase = phase
+
+    def stop(self) -> float:
+        """End the last phase; the seconds since the attempt began."""
+        now = self._now()
+        self._close(now)
+        self._phase = None
+        return now - self.started
+
+    def _close(self, now: float) -> None:
+        if self._phase is not None:
+            self.seconds[self._phase] = self.seconds.get(self._phase, 0.0) + now - self._since
+        self._since = now
+
+
+@dataclass(slots=True)
+class Attempt:
+    """What one probe has found so far. No failure means success."""
+
+    phases: PhaseClock
+    failures: list[Failure] = field(default_factory=list)
+    status_code: int | None = None
+    facts: dict[str, Any] = field(default_factory=dict)
+
+    def fail(self, reason: Reason, message: str) -> None:
+        self.failures.append(Failure(reason, message))
+
+
+Prober: TypeAlias = Callable[[Any, Attempt], Awaitable[None]]
+"""Probe a check of one type. Fills the attempt; may raise NetworkError or any foreign exception that the table
+of reasons knows. Has no deadline of its own: it is cancelled."""
