@@ -45,9 +45,12 @@ class Timeline:
         self._monotonic = monotonic
         self._wall = wall
         self._anchor = wall() - monotonic()
+        self._latest: Instant = 0
 
     def now(self) -> Instant:
-        return self._anchor + self._monotonic()
+        # Slewing back moves the anchor; the timeline waits for it rather than going back.
+        self._latest = max(self._latest, self._anchor + self._monotonic())
+        return self._latest
 
     async def sleep_until(self, instant: Instant) -> None:
         while (left := instant - self.now()) > 0:
@@ -62,7 +65,6 @@ class Timeline:
             self._anchor += drift
             return drift
         if -SLEWED_AT_MOST <= drift < 0:
-            # The timeline may not go back: it is slowed by less than the time that passes between two calls.
             self._anchor -= min(-drift, SLEW_STEP)
         elif drift > 0:
             self._anchor += min(drift, SLEW_STEP)

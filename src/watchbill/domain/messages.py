@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from typing import TypeAlias
 
 from watchbill.domain.checks import Check
@@ -108,6 +109,8 @@ class SlotsMissed:
     end: Instant
     reason: GapReason
     location: str
+    counts: Mapping[str, int] = field(default_factory=dict)
+    """Slots missed by check id, where the sender knows them; not stored."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,0 +1,213 @@
+"""Commands in, events out: what the application does when it is told to.
+
+Each handler takes its message first and what it needs after it; ``app.py`` binds those. None of them suspends
+between deciding and returning, except to probe and to load, so a command is one step to everybody else.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable, Iterable, MutableMapping, Sequence
+from dataclasses import dataclass, replace
+
+import anyio
+import structlog
+
+from watchbill.clock import Clock
+from watchbill.domain.checks import Check, Heartbeat
+from watchbill.domain.config import LoadedConfig
+from watchbill.domain.errors import ConfigError, MassDeleteError, UnknownCheckError, WatchbillError
+from watchbill.domain.messages import (
+    CheckDeleted,
+    CheckErrored,
+    CheckFailed,
+    CheckRegistered,
+    CheckSucceeded,
+    Command,
+    ConfigRejected,
+    ConfigReloaded,
+    DeleteCheck,
+    Event,
+    ExecuteChecks,
+    HeartbeatReceived,
+    ProbeEvent,
+    RecordHeartbeat,
+    RegisterCheck,
+    ReloadConfig,
+)
+from watchbill.domain.plan import Plan, diff
+from watchbill.domain.results import Failure, Outcome, Reason, Result, Trigger
+from watchbill.domain.specs import spec_of
+from watchbill.domain.units import Instant
+from watchbill.ports import Execute, LoadConfig
+
+log = structlog.get_logger()
+
+Claim = Callable[[str, Trigger, Instant | None], bool]
+Registry = MutableMapping[str, Check]
+"""The checks that run, by id: what reconciling compares with."""
+
+
+def register_check(
+    command: RegisterCheck, *, registry: Registry, clock: Clock, location: str
+) -> Sequence[Event]:
+    check = command.check
+    previous = registry.get(check.id)
+    registry[check.id] = check
+    at = clock.now() if command.at is None else command.at
+    return [CheckRegistered(check, at, location, previous=previous, moved_from=command.moved_from)]
+
+
+def delete_check(command: DeleteCheck, *, registry: Registry, clock: Clock, location: str) -> Sequence[Event]:
+    """:raises UnknownCheckError: no such check is registered."""
+    check = registry.pop(command.check_id, None)
+    if check is None:
+        raise UnknownCheckError(f"no check {command.check_id} is registered")
+    at = clock.now() if command.at is None else command.at
+    return [CheckDeleted(check, at, location, moved_to=command.moved_to)]
+
+
+def record_heartbeat(command: RecordHeartbeat, *, registry: Registry, clock: Clock) -> Sequence[Event]:
+    """:raises UnknownCheckError: no heartbeat check of that id is registered."""
+    if not isinstance(registry.get(command.check_id), Heartbeat):
+        raise UnknownCheckError(f"no heartbeat check {command.check_id} is registered")
+    return [HeartbeatReceived(command.check_id, clock.now())]
+
+
+async def execute_checks(
+    command: ExecuteChecks,
+    *,
+    registry: Registry,
+    execute: Execute,
+    stalled_since: Callable[[Instant], bool] = lambda _: False,
+    claim: Claim = lambda *_: True,
+) -> Sequence[Event]:
+    """Probe, all at once if there are several; the events come in the order of the ids.
+
+    A probe whose slot was accounted for otherwise meanwhile (``claim`` says so) has no event.
+
+    :raises UnknownCheckError: one of them is not registered; then none is probed.
+    """
+    missing = [check_id for check_id in command.check_ids if check_id not in registry]
+    if missing:
+        raise UnknownCheckError(f"no check {', '.join(missing)} is registered")
+    checks = [registry[check_id] for check_id in command.check_ids]
+
+    async def probe(check: Check) -> Result:
+        result = await execute(check, slot=command.slot, trigger=command.trigger)
+        return _judge_stall(result, stalled_since)
+
+    def events_of(results: Iterable[Result]) -> Sequence[Event]:
+        return [
+            event_of(result) for result in results if claim(result.check_id, command.trigger, command.slot)
+        ]
+
+    if len(checks) == 1:
+        return events_of([await probe(checks[0])])
+    results: dict[int, Result] = {}
+
+    async def fill(index: int, check: Check) -> None:
+        results[index] = await probe(check)
+
+    async with anyio.create_task_group() as group:
+        for index, check in enumerate(checks):
+            group.start_soon(fill, index, check, name=f"probe {check.id}")
+    return events_of(results[index] for index in sorted(results))
+
+
+def _judge_stall(result: Result, stalled_since: Callable[[Instant], bool]) -> Result:
+    """What was in flight while this process stood still says nothing about the target."""
+    if not stalled_since(result.started_at):
+        return result
+    stall = Failure(Reason.STALL, "this process stood still during the probe, so its result is not known")
+    return replace(result, outcome=Outcome.ERROR, failures=(stall, *result.failures))
+
+
+def event_of(result: Result) -> ProbeEvent:
+    match result.outcome:
+        case Outcome.SUCCESS:
+            return CheckSucceeded(result)
+        case Outcome.FAILURE:
+            return CheckFailed(result)
+        case _:
+            return CheckErrored(result)
+
+
+# --- reconciling --------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True)
+class Reloading:
+    """What a reload needs; ``lock`` keeps two of them apart."""
+
+    registry: Registry
+    load: LoadConfig
+    send: Callable[[Command], Awaitable[Sequence[Event]]]
+    publish: Callable[[Event], Awaitable[None]]
+    clock: Clock
+    lock: anyio.Lock
+
+
+async def reload_config(command: ReloadConfig, *, parts: Reloading) -> Sequence[Event]:
+    """Load, compare, and make it so; all or nothing.
+
+    :raises ConfigError: the new configuration is not valid; nothing changed.
+    :raises MassDeleteError: it would delete most of what runs; nothing changed.
+    """
+    async with parts.lock:
+        try:
+            loaded = await parts.load()
+            plan = plan_for(loaded, parts.registry)
+            _refuse_mass_delete(command, loaded, plan, len(parts.registry))
+        except WatchbillError as error:
+            await _reject(command, error, parts)
+            raise
+        await reconcile(plan, loaded, parts)
+        return [ConfigReloaded(loaded, plan, parts.clock.now(), command.cause)]
+
+
+def plan_for(loaded: LoadedConfig, registry: Registry) -> Plan:
+    config = loaded.config
+    desired = {check_id: spec_of(check) for check_id, check in config.checks.items()}
+    actual = {check_id: spec_of(check) for check_id, check in registry.items()}
+    return diff(desired, actual, config.moved)
+
+
+async def reconcile(plan: Plan, loaded: LoadedConfig, parts: Reloading) -> None:
+    """Send the commands of a plan. What is added shares one instant; slots that pass meanwhile run late."""
+    checks, moved = loaded.config.checks, loaded.config.moved
+    at = parts.clock.now()
+    for change in plan.moved:
+        assert change.moved_from is not None  # noqa: S101 - a plan's moved entries have it by construction
+        await parts.send(DeleteCheck(change.moved_from, moved_to=change.check_id))
+        await parts.send(RegisterCheck(checks[change.check_id], moved_from=change.moved_from))
+    for check_id in plan.removed:
+        await parts.send(DeleteCheck(check_id))
+        await anyio.lowlevel.checkpoint()
+    for changed in plan.changed:
+        await parts.send(RegisterCheck(checks[changed.check_id]))
+        await anyio.lowlevel.checkpoint()
+    old_names = {new: old for old, new in moved.items()}
+    for check_id in plan.added:
+        await parts.send(RegisterCheck(checks[check_id], at=at, moved_from=old_names.get(check_id)))
+        await anyio.lowlevel.checkpoint()
+
+
+def _refuse_mass_delete(command: ReloadConfig, loaded: LoadedConfig, plan: Plan, running: int) -> None:
+    allowed = command.allow_mass_delete or loaded.config.limits.mass_delete == "allow"
+    if plan.deletes_most_of(running) and not allowed:
+        raise MassDeleteError(
+            f"this would delete {len(plan.removed)} of {running} checks, so nothing was changed; if that is meant, "
+            "reload with --allow-mass-delete or declare limits: {mass_delete: allow}"
+        )
+
+
+async def _reject(command: ReloadConfig, error: WatchbillError, parts: Reloading) -> None:
+    if isinstance(error, ConfigError):
+        for problem in error.problems:
+            log.error(
+                "config.problem",
+                place=f"{problem.path}:{problem.line}:{problem.column}",
+                problem=problem.message,
+            )
+    log.error("config.rejected", cause=command.cause, error=str(error).splitlines()[0])
+    await parts.publish(ConfigRejected(str(error), parts.clock.now(), command.cause))
