@@ -18,9 +18,11 @@ from watchbill.domain.messages import (
     CheckStatusChanged,
     ConfigReloaded,
     Event,
+    HeartbeatReceived,
     ProbeEvent,
     ServiceStatusChanged,
     SlotSkipped,
+    SlotsMissed,
 )
 from watchbill.domain.results import (
     PHASES,
@@ -91,15 +93,20 @@ class Board:
         self.skipped: dict[SkipReason, int] = dict.fromkeys(SkipReason, 0)
         self.options = MetricsOptions()
         self._members: dict[str, set[str]] = {}
+        self._last_seen: dict[str, Instant] = {}
+        self._moving: dict[str, CheckState] = {}
 
     # --- subscribers --------------------------------------------------------------------------------
 
-    def registered(self, event: CheckRegistered) -> None:
-        """A changed check keeps its counts, its latest result and its status."""
+    def registered(self, event: CheckRegistered) -> list[Event]:
+        """A changed check keeps its counts, its latest result and its status; a renamed one its status."""
         check = event.check
         for reason in TARGET_REASONS:
             self.failures.setdefault((check.type, reason), 0)
         kept = self.checks.get(check.id)
+        if kept is not None and kept.check.type != check.type:
+            self._leave(kept.check)
+            kept = None
         if kept is None:
             self.checks[check.id] = self._fresh(event)
         else:
@@ -107,15 +114,21 @@ class Board:
             kept.check = check
             kept.__dict__.pop("target", None)
             kept.version += 1
-            if event.previous is not None and event.previous.type != check.type:
-                kept.latest = None
+        self._last_seen.setdefault(check.id, event.at)
         if check.service is not None:
             self._members.setdefault(check.service, set()).add(check.id)
             self.services.setdefault(check.service, Status.UNKNOWN)
+        left = event.previous.service if event.previous is not None else None
+        return self._settle({left, check.service}, event.at)
 
-    def deleted(self, event: CheckDeleted) -> None:
-        self.checks.pop(event.check.id, None)
+    def deleted(self, event: CheckDeleted) -> list[Event]:
+        state = self.checks.pop(event.check.id, None)
+        seen = self._last_seen.pop(event.check.id, None)
+        if event.moved_to is not None and state is not None and seen is not None:
+            self._moving[event.moved_to] = state
+            self._last_seen[event.moved_to] = seen
         self._leave(event.check)
+        return self._settle({event.check.service}, event.at)
 
     def probed(self, event: ProbeEvent) -> list[Event]:
         """Take one result in; the flips that follow from it are returned for publishing."""
@@ -142,6 +155,12 @@ class Board:
             state.slots[Outcome.SKIPPED] += 1
             state.version += 1
 
+    def heartbeat(self, event: HeartbeatReceived) -> None:
+        self._last_seen[event.check_id] = event.at
+
+    def gap(self, event: SlotsMissed) -> None:
+        self.missed(event.counts)
+
     def missed(self, counts: Mapping[str, int]) -> None:
         """Add slots that nobody ran, by check id."""
         for check_id, count in counts.items():
@@ -162,8 +181,17 @@ class Board:
             if name not in config.services and not self._members.get(name):
                 del self.services[name]
 
-    def restore(self, results: Mapping[str, Result], statuses: Mapping[str, Status]) -> None:
-        """What history knows of the registered checks at start: gauges and status, never counts."""
+    def restore(
+        self,
+        results: Mapping[str, Result],
+        statuses: Mapping[str, Status],
+        last_seen: Mapping[str, Instant],
+    ) -> None:
+        """What history knows of the registered checks at start: gauges and status, never counts.
+
+        ``last_seen``: the last heartbeat of a check, or else when it was first declared.
+        """
+        self._last_seen |= {check_id: at for check_id, at in last_seen.items() if check_id in self.checks}
         for check_id, state in self.checks.items():
             if state.latest is None and (result := results.get(check_id)) is not None:
                 state.latest = result
@@ -174,6 +202,14 @@ class Board:
             self.services[service] = self.service_status(service)
 
     # --- questions ----------------------------------------------------------------------------------
+
+    def last_seen(self, check_id: str) -> Instant:
+        """When a heartbeat last came, or else when the check was declared."""
+        return self._last_seen[check_id]
+
+    def latest_at(self, check_id: str) -> Instant | None:
+        state = self.checks.get(check_id)
+        return None if state is None or state.latest is None else state.latest.started_at
 
     def service_status(self, service: str) -> Status:
         members = self._members.get(service, ())
@@ -187,7 +223,10 @@ class Board:
     # --- inside -------------------------------------------------------------------------------------
 
     def _fresh(self, event: CheckRegistered) -> CheckState:
+        before = self._moving.pop(event.check.id, None)
         return CheckState(
+            status=before.status if before is not None else Status.UNKNOWN,
+            since=before.since if before is not None else None,
             check=event.check,
             location=event.location,
             registered_at=event.at,
@@ -220,11 +259,17 @@ class Board:
         if after is before:
             return []
         state.status, state.since = after, at
-        events: list[Event] = [CheckStatusChanged(Flip(state.check.id, at, before, after))]
-        service = state.check.service
-        if service is not None:
-            was, now = self.services.get(service, Status.UNKNOWN), self.service_status(service)
-            self.services[service] = now
-            if was is not now:
-                events.append(ServiceStatusChanged(service, at, was, now))
+        flip = CheckStatusChanged(Flip(state.check.id, at, before, after))
+        return [flip, *self._settle({state.check.service}, at)]
+
+    def _settle(self, services: set[str | None], at: Instant) -> list[Event]:
+        """Roll these services up anew; what changed."""
+        events: list[Event] = []
+        for service in sorted(services - {None}, key=str):
+            if service is None or service not in self.services:
+                continue
+            before, after = self.services[service], self.service_status(service)
+            self.services[service] = after
+            if before is not after:
+                events.append(ServiceStatusChanged(service, at, before, after))
         return events
