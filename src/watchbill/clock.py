@@ -22,6 +22,10 @@ class Clock(Protocol):
 
     def now(self) -> Instant: ...
 
+    def monotonic(self) -> float:
+        """Seconds since some instant, for durations: never slewed, never set."""
+        ...
+
     async def sleep_until(self, instant: Instant) -> None:
         """Return once ``now() >= instant``, never before."""
         ...
@@ -51,6 +55,9 @@ class Timeline:
         # Slewing back moves the anchor; the timeline waits for it rather than going back.
         self._latest = max(self._latest, self._anchor + self._monotonic())
         return self._latest
+
+    def monotonic(self) -> float:
+        return self._monotonic() / SECOND
 
     async def sleep_until(self, instant: Instant) -> None:
         while (left := instant - self.now()) > 0:
