@@ -1,0 +1,163 @@
+"""``watchbill plan``: what a configuration would change, before it does."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import click
+from pydantic import SecretStr
+from watchbill.domain.series import SERIES
+
+from watchbill.cli.difference import Difference, as_json, as_markdown, as_text, with_known_files, without_root
+from watchbill.cli.outside import Outside
+from watchbill.client import DEFAULT_SERVER, Client
+from watchbill.domain.config import LoadedConfig
+from watchbill.domain.plan import FieldChange, diff, effective_moves, field_changes
+from watchbill.domain.specs import Spec, spec_from_masked, spec_of
+
+CHANGES = 2
+
+
+@click.command()
+@click.argument("config")
+@click.option(
+    "--against",
+    default=DEFAULT_SERVER,
+    show_default=True,
+    metavar="URL|CONFIG",
+    envvar="WATCHBILL_SERVER",
+    show_envvar=True,
+    help="The running exporter, or another configuration (in a CI: the target branch's).",
+)
+@click.option(
+    "--format",
+    "form",
+    type=click.Choice(["text", "json", "markdown"]),
+    default="text",
+    show_default=True,
+)
+@click.option("--detailed-exitcode", is_flag=True, help="Exit with 2 where there are changes.")
+@click.option(
+    "--no-secrets", is_flag=True, help="Accept missing variables and secret files; compare no secret."
+)
+@click.pass_context
+def plan(  # noqa: PLR0917 - click passes options by name
+    ctx: click.Context, config: str, against: str, form: str, detailed_exitcode: bool, no_secrets: bool
+) -> None:
+    """Show what CONFIG would change: checks with their differing fields, load, rows and series.
+
+    Exit code: 0, or with --detailed-exitcode 2 where there are changes; 1 for every error.
+    """
+    outside = ctx.find_object(Outside) or Outside()
+    difference = _difference(outside, config, against, secrets=not no_secrets)
+    match form:
+        case "text":
+            click.echo(as_text(difference))
+        case "json":
+            click.echo(json.dumps(as_json(difference), indent=2, default=str))
+        case _:
+            click.echo(as_markdown(difference, title=f"Plan for {config}"))
+    if detailed_exitcode and not difference.empty:
+        ctx.exit(CHANGES)
+
+
+def _difference(outside: Outside, config: str, against: str, *, secrets: bool) -> Difference:
+    loaded = outside.load(config, resolve_secrets=secrets)
+    desired = _specs(loaded, config, secrets=secrets)
+    if "://" in against:
+        return _against_exporter(outside, loaded, desired, against, secrets=secrets)
+    other = outside.load(against, resolve_secrets=secrets)
+    actual = _specs(other, against, secrets=secrets)
+    return _compared(loaded, desired, actual, _settings(other), secrets=secrets)
+
+
+def _against_exporter(
+    outside: Outside, loaded: LoadedConfig, desired: Mapping[str, Spec], server: str, *, secrets: bool
+) -> Difference:
+    with Client(server) as client:
+        running = client.config()
+        actual: Mapping[str, Spec] = with_known_files(running.specs, desired)
+        if secrets:
+            actual = _with_secrets(outside, client, loaded.config.moved, desired, actual)
+    return _compared(loaded, desired, actual, running.settings, secrets=secrets)
+
+
+def _compared(
+    loaded: LoadedConfig,
+    desired: Mapping[str, Spec],
+    actual: Mapping[str, Spec],
+    settings: Mapping[str, Any],
+    *,
+    secrets: bool,
+) -> Difference:
+    changes = diff(desired, actual, loaded.config.moved)
+    return Difference(
+        plan=changes,
+        desired=desired,
+        actual=actual,
+        settings=_setting_changes(settings, _settings(loaded)),
+        series=SERIES,
+        refused=changes.deletes_most_of(len(actual)) and loaded.config.limits.mass_delete == "refuse",
+        secrets_compared=secrets,
+    )
+
+
+def _specs(loaded: LoadedConfig, path: str, *, secrets: bool) -> dict[str, Spec]:
+    """``secrets=False``: placeholders stand in the secrets' places, which are not to be compared."""
+    root = Path(path).absolute()
+    specs = {check_id: spec_of(check) for check_id, check in loaded.config.checks.items()}
+    if not secrets:
+        specs = {check_id: replace(spec, secrets={}) for check_id, spec in specs.items()}
+    return without_root(specs, str(root if root.is_dir() else root.parent))
+
+
+def _with_secrets(
+    outside: Outside,
+    client: Client,
+    moved: Mapping[str, str],
+    desired: Mapping[str, Spec],
+    actual: Mapping[str, Spec],
+) -> dict[str, Spec]:
+    """What runs, with its secrets known as far as they matter: equal to the desired ones, or not."""
+    becomes = {check_id: check_id for check_id in actual.keys() & desired.keys()}
+    becomes |= effective_moves(moved, desired, actual)
+    ours = {old: _shared_secrets(actual[old], desired[new]) for old, new in sorted(becomes.items())}
+    asked = {check_id: paths for check_id, paths in ours.items() if paths}
+    differ = client.compare(asked, nonce=outside.nonce(), wait=outside.wait) if asked else {}
+    known = dict(actual)
+    for check_id, paths in asked.items():
+        other = differ.get(check_id, frozenset())
+        # The other value stays unknown: any text that is not ours says that it is another one.
+        told = {
+            path: SecretStr(secret.get_secret_value() + "\0") if path in other else secret
+            for path, secret in paths.items()
+        }
+        known[check_id] = replace(actual[check_id], secrets=told)
+    return known
+
+
+def _shared_secrets(actual: Spec, desired: Spec) -> dict[str, Any]:
+    """The secrets whose shown text is the same on both sides, so that only their values can differ."""
+    return {
+        path: secret
+        for path, secret in desired.secrets.items()
+        if secret is not None and actual.fields.get(path) == desired.fields[path]
+    }
+
+
+def _settings(loaded: LoadedConfig) -> dict[str, Any]:
+    return loaded.config.model_dump(mode="json", by_alias=True, exclude={"version", "checks", "moved"})
+
+
+def _setting_changes(before: Mapping[str, Any], after: Mapping[str, Any]) -> tuple[FieldChange, ...]:
+    """Differences in the sections that both sides tell of."""
+    shared = sorted(before.keys() & after.keys())
+    sides = [
+        spec_from_masked({"type": "settings", **{key: side[key] for key in shared}}, interval=1)
+        for side in (before, after)
+    ]
+    return field_changes(sides[0], sides[1])

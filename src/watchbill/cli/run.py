@@ -1,0 +1,124 @@
+"""``watchbill run``: the exporter."""
+
+from __future__ import annotations
+
+import click
+
+from watchbill.cli.outside import Outside
+
+TRIGGERS = ("signal", "change")
+
+
+def _triggers(ctx: click.Context, parameter: click.Parameter, value: str) -> frozenset[str]:
+    asked = frozenset(part.strip() for part in value.split(",") if part.strip())
+    unknown = sorted(asked - frozenset(TRIGGERS))
+    if unknown or not asked:
+        raise click.BadParameter(f"takes {' and '.join(TRIGGERS)}, separated by a comma", ctx, parameter)
+    return asked
+
+
+@click.command()
+@click.argument("config")
+@click.option(
+    "--web.listen-address",
+    "--listen",
+    "listen",
+    multiple=True,
+    default=("127.0.0.1:9876",),
+    show_default=True,
+    metavar="HOST:PORT",
+    envvar="WATCHBILL_WEB_LISTEN_ADDRESS",
+    show_envvar=True,
+    help="Where metrics, pages and the API are served. May be given several times.",
+)
+@click.option(
+    "--web.enable-lifecycle",
+    "enable_lifecycle",
+    is_flag=True,
+    envvar="WATCHBILL_WEB_ENABLE_LIFECYCLE",
+    show_envvar=True,
+    help="Allow POST /-/reload.",
+)
+@click.option(
+    "--storage",
+    default="watchbill.duckdb",
+    show_default=True,
+    metavar="PATH|URL",
+    envvar="WATCHBILL_STORAGE",
+    show_envvar=True,
+    help="Where history is kept; memory: keeps it in memory only.",
+)
+@click.option(
+    "--reload-on",
+    default="signal",
+    show_default=True,
+    metavar="signal[,change]",
+    callback=_triggers,
+    envvar="WATCHBILL_RELOAD_ON",
+    show_envvar=True,
+    help="What makes it read CONFIG again: SIGHUP, and a change of its content.",
+)
+@click.option(
+    "--allow-mass-delete",
+    is_flag=True,
+    envvar="WATCHBILL_ALLOW_MASS_DELETE",
+    show_envvar=True,
+    help="Let a reload delete more than half of the checks (and more than ten).",
+)
+@click.option(
+    "--location",
+    default="",
+    envvar="WATCHBILL_LOCATION",
+    show_envvar=True,
+    help="Where this exporter stands: the label location of every series.",
+)
+@click.option(
+    "--log-level",
+    type=click.Choice(["debug", "info", "warning", "error"]),
+    default="info",
+    show_default=True,
+    envvar="WATCHBILL_LOG_LEVEL",
+    show_envvar=True,
+)
+@click.option(
+    "--log-format",
+    type=click.Choice(["auto", "json", "console"]),
+    default="auto",
+    show_default=True,
+    envvar="WATCHBILL_LOG_FORMAT",
+    show_envvar=True,
+    help="auto is console on a terminal, else json.",
+)
+@click.pass_context
+def run(  # noqa: PLR0917 - click passes options by name
+    ctx: click.Context,
+    config: str,
+    listen: tuple[str, ...],
+    enable_lifecycle: bool,
+    storage: str,
+    reload_on: frozenset[str],
+    allow_mass_delete: bool,
+    location: str,
+    log_level: str,
+    log_format: str,
+) -> None:
+    """Probe what CONFIG declares, keep history, serve metrics.
+
+    SIGHUP reads CONFIG again, SIGTERM and SIGINT end it after what was probed is stored.
+
+    Exit code: 0 after SIGTERM or SIGINT, 1 port or storage taken, 2 CONFIG not valid.
+    """
+    from watchbill.serve import Options  # noqa: PLC0415 - --help needs no exporter
+
+    options = Options(
+        config=config,
+        listen=listen,
+        storage=storage,
+        reload_on=reload_on,
+        enable_lifecycle=enable_lifecycle,
+        log_level=log_level,
+        log_format=log_format,
+        location=location,
+        allow_mass_delete=allow_mass_delete,
+    )
+    ctx.exit((ctx.find_object(Outside) or Outside()).serve(options))

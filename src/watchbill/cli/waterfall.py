@@ -1,0 +1,108 @@
+"""One result as a person reads it: verdict, phases as bars, what was seen, what was wrong."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from datetime import timedelta
+
+from watchbill.cli.terminal import Colour, can_show, paint, plain, seconds
+from watchbill.domain.checks import Check, target_of
+from watchbill.domain.results import PHASES, Outcome, Result, by_precedence
+from watchbill.domain.specs import redact, redactions
+from watchbill.domain.units import SECOND, to_datetime
+
+BAR_WIDTH = 40
+_MARKS: dict[Outcome, tuple[str, Colour]] = {
+    Outcome.SUCCESS: ("ok", "green"),
+    Outcome.FAILURE: ("FAIL", "red"),
+    Outcome.ERROR: ("ERROR", "yellow"),
+}
+_PHASE_COLOURS: dict[str, Colour] = {
+    "resolve": "cyan",
+    "connect": "blue",
+    "tls": "yellow",
+    "processing": "green",
+    "transfer": "cyan",
+}
+
+
+def shown_target(check: Check) -> str:
+    return plain(redact(target_of(check), redactions(check)))
+
+
+def lines(result: Result, check: Check, *, width: int, detailed: bool) -> list[str]:
+    """``width``: of the column of ids. ``detailed``: phases and facts too."""
+    word, colour = _MARKS.get(result.outcome, (result.outcome.value, "grey"))
+    status = f"  {result.status_code}" if result.status_code is not None else ""
+    head = (
+        f"{paint(f'{word:5}', colour, bold=True)} {result.check_id:{width}}  {check.type:9}  "
+        f"{shown_target(check)}{status}  {seconds(result.duration_seconds)}"
+    )
+    body = [*_bars(result), *_seen(result)] if detailed else []
+    return [head, *body, *_failures(result, colour)]
+
+
+def _failures(result: Result, colour: Colour) -> list[str]:
+    return [
+        f"      {paint(failure.reason.value, colour)}: {plain(failure.message)}"
+        for failure in by_precedence(result.failures)
+    ]
+
+
+def _bars(result: Result) -> list[str]:
+    """A waterfall: each phase starts where the one before ended."""
+    whole = sum(result.phases.values())
+    if whole <= 0:
+        return []
+    block = "█" if can_show("█") else "#"
+    drawn, before = [], 0.0
+    for phase in sorted(result.phases, key=_order):
+        took = result.phases[phase]
+        start = round(before / whole * BAR_WIDTH)
+        end = max(round((before + took) / whole * BAR_WIDTH), start + 1)
+        start = min(start, BAR_WIDTH - 1)
+        bar = " " * start + paint(
+            block * min(end - start, BAR_WIDTH - start), _PHASE_COLOURS.get(phase, "grey")
+        )
+        drawn.append(f"      {plain(phase):10} {seconds(took):>8}  {bar}")
+        before += took
+    return drawn
+
+
+def _order(phase: str) -> int:
+    return PHASES.index(phase) if phase in PHASES else len(PHASES)
+
+
+def _seen(result: Result) -> list[str]:
+    facts = [plain(fact) for fact in _facts(result)]
+    return [paint("      " + ", ".join(facts), "grey")] if facts else []
+
+
+def _facts(result: Result) -> list[str]:
+    """What tells people most, in the order in which it was found out."""
+    seen: Mapping[str, object] = result.facts
+    found = [str(seen["address"])] if seen.get("address") else []
+    if seen.get("http_version"):
+        found.append(f"HTTP/{seen['http_version']}")
+    if seen.get("redirects"):
+        found.append(f"redirects {seen['redirects']}")
+    if seen.get("tls_version"):
+        found.append(str(seen["tls_version"]))
+    expires = seen.get("certificate_expires_at")
+    if isinstance(expires, int | float):
+        found.append(_certificate(float(expires), result))
+    if seen.get("rcode"):
+        found.append(f"{seen['rcode']}, answers {seen.get('answer_count', 0)}")
+    if isinstance(seen.get("loss_percent"), int | float):
+        found.append(f"loss {seen['loss_percent']:g}%")
+    if isinstance(seen.get("body_bytes"), int):
+        found.append(f"{seen['body_bytes']:,} bytes")
+    return found
+
+
+def _certificate(expires: float, result: Result) -> str:
+    left = timedelta(seconds=expires) - timedelta(microseconds=result.started_at)
+    day = to_datetime(round(expires * SECOND)).date().isoformat()
+    if left < timedelta(0):
+        return f"certificate expired {day} ({(-left).days} days ago)"
+    return f"certificate until {day} ({left.days} days)"
