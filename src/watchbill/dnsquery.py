@@ -1,0 +1,165 @@
+"""One question to one DNS server, over whatever stream or datagrams it is handed.
+
+Used by the resolver and by the DNS prober. dnspython builds and parses the packets; this module decides which
+packet answers which question. No time limit, no retry and no choice of server here: callers have those.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import lru_cache
+
+import anyio.lowlevel
+import dns.entropy
+import dns.exception
+import dns.flags
+import dns.message
+import dns.name
+import dns.rcode
+import dns.rdataclass
+import dns.rdatatype
+import dns.rrset
+
+from watchbill.domain.results import Reason
+from watchbill.ports import Connection, Datagrams, NetworkError
+
+EDNS_PAYLOAD = 1232
+"""What fits every path without fragments (DNS flag day 2020)."""
+MAX_CNAMES = 8
+_HEADER_BYTES = 12
+_CLASS_AND_TYPE_BYTES = 4
+_RESPONSE = 0x80
+_OPCODE = 0x78
+_TRUNCATED = 0x02
+_RCODE = 0x0F
+
+
+@dataclass(frozen=True, slots=True)
+class Query:
+    """A question ready to be sent, but for its id: the first two bytes of ``wire`` are zero."""
+
+    name: dns.name.Name
+    record: dns.rdatatype.RdataType
+    wire: bytes
+    question: bytes
+
+    def answered_by(self, packet: bytes, identity: bytes) -> bool:
+        """Whether ``packet`` is a response to this question under this id; the answer itself is not read."""
+        if len(packet) < _HEADER_BYTES or packet[:2] != identity:
+            return False
+        if not packet[2] & _RESPONSE or packet[2] & _OPCODE:
+            return False
+        if packet[4:6] == b"\0\0":
+            # A server that refuses or fails may leave the question out (RFC 9619, and FORMERR of old ones).
+            return packet[3] & _RCODE != dns.rcode.NOERROR
+        asked = packet[_HEADER_BYTES : _HEADER_BYTES + len(self.question)]
+        # Names differ in case without being different; the type and the class after them may not.
+        name_ends = len(self.question) - _CLASS_AND_TYPE_BYTES
+        return (
+            packet[4:6] == b"\0\1"
+            and asked[:name_ends].lower() == self.question[:name_ends].lower()
+            and asked[name_ends:] == self.question[name_ends:]
+        )
+
+
+def parse_name(text: str) -> dns.name.Name:
+    """An absolute name; what is not ASCII is encoded as IDNA 2008 after UTS #46.
+
+    :raises ValueError: where the text is no DNS name.
+    """
+    try:
+        return dns.name.from_text(text, dns.name.root, dns.name.IDNA_2008_UTS_46)
+    except (dns.exception.DNSException, UnicodeError) as error:
+        raise ValueError(f"{text} is not a DNS name: {error or type(error).__name__}") from None
+
+
+@lru_cache(maxsize=16_384)
+def make_query(name: dns.name.Name, record: str, *, payload: int | None = None) -> Query:
+    """A recursive question of class IN; with ``payload`` it announces EDNS and that size of UDP answers.
+
+    Cached, since building a packet takes ten times as long as stamping an id on one.
+    """
+    message = dns.message.make_query(
+        name, record, use_edns=None if payload is None else 0, payload=payload, id=0
+    )
+    wire = message.to_wire()
+    end = _HEADER_BYTES + len(name.to_wire() or b"") + _CLASS_AND_TYPE_BYTES
+    return Query(name, dns.rdatatype.from_text(record), wire, wire[_HEADER_BYTES:end])
+
+
+async def ask_datagrams(query: Query, channel: Datagrams) -> bytes:
+    """Send once and wait for the packet that answers; all others (wrong id, other questions) are ignored."""
+    identity = _identity()
+    await channel.send(identity + query.wire[2:])
+    while not query.answered_by(packet := await channel.receive(), identity):
+        await anyio.lowlevel.checkpoint()  # a flood of strangers must not hold the loop
+    return packet
+
+
+async def ask_stream(query: Query, connection: Connection) -> bytes:
+    """Send once and read one message, length first (RFC 1035 §4.2.2).
+
+    :raises NetworkError: ``reset`` where the stream ends early, ``protocol`` where the message answers another
+        question.
+    """
+    identity = _identity()
+    await connection.send(len(query.wire).to_bytes(2, "big") + identity + query.wire[2:])
+    buffer = bytearray()
+    wanted = 2
+    while len(buffer) < wanted:
+        received = await connection.receive()
+        if not received:
+            raise NetworkError(
+                Reason.RESET, f"the server closed the connection after {len(buffer)} bytes of its answer"
+            )
+        buffer += received
+        if wanted == 2 and len(buffer) >= 2:
+            wanted += int.from_bytes(buffer[:2], "big")
+    packet = bytes(buffer[2:wanted])
+    if not query.answered_by(packet, identity):
+        raise NetworkError(Reason.PROTOCOL, "the server answered another question than the one asked")
+    return packet
+
+
+def is_truncated(packet: bytes) -> bool:
+    return bool(packet[2] & _TRUNCATED)
+
+
+def parse_answer(packet: bytes) -> dns.message.Message:
+    """:raises NetworkError: ``protocol`` where the packet is malformed."""
+    try:
+        return dns.message.from_wire(packet)
+    except (dns.exception.DNSException, ValueError) as error:
+        raise NetworkError(
+            Reason.PROTOCOL, f"malformed DNS answer: {error or type(error).__name__}"
+        ) from error
+
+
+def follow_cnames(
+    answer: dns.message.Message, query: Query
+) -> tuple[list[dns.name.Name], dns.rrset.RRset | None]:
+    """The aliases from the name asked for, in order, and the records of the asked type at their end.
+
+    :raises NetworkError: ``dns`` for more than 8 aliases, which a loop always is.
+    """
+    name, aliases = query.name, list[dns.name.Name]()
+    while True:
+        found = answer.get_rrset(answer.answer, name, dns.rdataclass.IN, query.record)
+        alias = answer.get_rrset(answer.answer, name, dns.rdataclass.IN, dns.rdatatype.CNAME)
+        if found is not None or alias is None:
+            return aliases, found
+        if len(aliases) == MAX_CNAMES:
+            raise NetworkError(
+                Reason.DNS, f"{show_name(query.name)} leads through more than {MAX_CNAMES} CNAMEs"
+            )
+        name = alias[0].target
+        aliases.append(name)
+
+
+def show_name(name: dns.name.Name) -> str:
+    """The name as people write it, without the dot at its end (the root keeps it)."""
+    return name.to_text(omit_final_dot=True) if name != dns.name.root else "."
+
+
+def _identity() -> bytes:
+    return dns.entropy.random_16().to_bytes(2, "big")

@@ -1,0 +1,304 @@
+"""Names to addresses: a stub resolver over hosts(5) and resolv.conf(5), asking anew each time.
+
+Not getaddrinfo, which holds one of a few threads while a server is silent, hides retries behind caches, and takes
+``127.1`` and ``0x7f.1`` for addresses. Only the hosts file and DNS are asked (no mDNS, no NIS). Nothing is cached;
+of several addresses the first that the server lists is taken.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable, Iterable, Iterator
+from dataclasses import dataclass, field
+from functools import partial
+from ipaddress import IPv4Address, IPv6Address
+from pathlib import Path
+
+import anyio
+import dns.message
+import dns.name
+import dns.rcode
+
+from watchbill.dnsquery import (
+    Query,
+    ask_datagrams,
+    ask_stream,
+    follow_cnames,
+    is_truncated,
+    make_query,
+    parse_answer,
+    parse_name,
+    show_name,
+)
+from watchbill.domain.checks import IpFamily
+from watchbill.domain.results import Reason
+from watchbill.net.hostfiles import (
+    Address,
+    ResolvConf,
+    WatchedFile,
+    as_address,
+    kind_of,
+    parse_hosts,
+    parse_interfaces,
+    parse_resolv_conf,
+)
+from watchbill.ports import Connection, Datagrams, NetworkError
+
+DNS_PORT = 53
+LAST_WORD_SECONDS = 0.02
+"""How long before the caller's deadline a lookup gives up, so that it can still say who was silent."""
+_RECORDS: dict[IpFamily, str] = {4: "A", 6: "AAAA"}
+_LOOPBACK: tuple[Address, ...] = (IPv4Address("127.0.0.1"), IPv6Address("::1"))
+_FATAL = frozenset({Reason.DESCRIPTORS, Reason.PERMISSION, Reason.INTERNAL})
+
+
+@dataclass(frozen=True, slots=True)
+class _Found:
+    """What DNS says of one name and one record type; ``said`` by whom and how, where there are no addresses."""
+
+    addresses: tuple[Address, ...]
+    said: str = ""
+
+
+@dataclass(slots=True)
+class _Inquiry:
+    """One question on its way through the servers: who said what instead of answering it."""
+
+    silent: dict[str, str] = field(default_factory=dict)
+    failed: dict[str, str] = field(default_factory=dict)
+
+
+class Resolver:
+    """One literal address for a name.
+
+    Order: literals (as they are), ``localhost`` (always loopback, RFC 6761), the hosts file, DNS with the search
+    list. Where no family is asked for, A and AAAA are asked at once and IPv6 is taken, provided that this machine
+    has an IPv6 address of the same kind (global for global, unique local for unique local: RFC 6724 sorts alike).
+    A machine without any IPv6 address beyond its links is given IPv4, and AAAA is asked only where there is no A.
+    A loopback name that has both is given IPv4, since that is where most servers listen.
+    """
+
+    def __init__(
+        self,
+        *,
+        open_datagrams: Callable[[str, int], Awaitable[Datagrams]],
+        connect: Callable[[str, int], Awaitable[Connection]],
+        hosts: Path = Path("/etc/hosts"),
+        resolv_conf: Path = Path("/etc/resolv.conf"),
+        interfaces: Path = Path("/proc/net/if_inet6"),
+        port: int = DNS_PORT,
+    ) -> None:
+        self._open_datagrams = open_datagrams
+        self._connect = connect
+        self._hosts = WatchedFile(hosts, parse_hosts)
+        self._conf = WatchedFile(resolv_conf, parse_resolv_conf)
+        self._interfaces = WatchedFile(interfaces, parse_interfaces)
+        self._port = port
+        self._answers = 0
+
+    def nameserver(self) -> tuple[str, int]:
+        """The first name server of resolv.conf.
+
+        :raises NetworkError: ``resolver`` where none is configured.
+        """
+        return self._configured().nameservers[0], self._port
+
+    async def resolve(self, host: str, family: IpFamily | None = None) -> str:
+        """One address of that family, or of the preferred one.
+
+        :raises NetworkError: ``dns`` where the servers say there is none, or fail; ``resolver`` where no server
+            said anything at all.
+        """
+        literal = as_address(host)
+        if literal is not None:
+            if family not in (None, literal.version):
+                raise NetworkError(Reason.DNS, f"{host} is not an IPv{family} address")
+            return host
+        name = _name(host)
+        known = self._choose(self._known(name), family)
+        if known is not None:
+            return str(known)
+        return str(await self._look_up(name, family, absolute=host.endswith(".")))
+
+    # --- without asking anybody ---------------------------------------------------------------------
+
+    def _known(self, name: dns.name.Name) -> tuple[Address, ...]:
+        text = show_name(name).lower()
+        listed = self._hosts.value().get(text, ())
+        if text == "localhost" or text.endswith(".localhost"):
+            return (*(address for address in listed if address.is_loopback), *_LOOPBACK)
+        return listed
+
+    def _choose(self, addresses: Iterable[Address], family: IpFamily | None) -> Address | None:
+        """The preferred one of several; ``None`` of none."""
+        fitting = [address for address in addresses if family in (None, address.version)]
+        preferred = (address for address in fitting if self._prefers(address))
+        others = (address for address in fitting if address.version == 4)
+        return next(preferred, None) or next(others, None) or next(iter(fitting), None)
+
+    def _prefers(self, address: Address) -> bool:
+        if isinstance(address, IPv4Address) or address.is_loopback:
+            return False
+        return kind_of(address) in self._interfaces.value()
+
+    def _configured(self) -> ResolvConf:
+        conf = self._conf.value()
+        if not conf.nameservers:
+            raise NetworkError(Reason.RESOLVER, "no name server is configured in /etc/resolv.conf")
+        return conf
+
+    # --- DNS ----------------------------------------------------------------------------------------
+
+    async def _look_up(self, name: dns.name.Name, family: IpFamily | None, *, absolute: bool) -> Address:
+        conf = self._configured()
+        said: dict[dns.name.Name, str] = {}
+        for candidate in _candidates(name, conf, absolute=absolute):
+            try:
+                found = await self._addresses(candidate, family, conf)
+            except NetworkError as error:
+                if error.reason is not Reason.DNS or candidate == name:
+                    raise
+                continue  # a search domain that is out of order does not hide the name itself
+            chosen = self._choose(found.addresses, family)
+            if chosen is not None:
+                return chosen
+            said[candidate] = found.said
+        # What was said of the name as it is declared tells more than the same of the search list.
+        wanted = "address" if family is None else f"IPv{family} address"
+        raise NetworkError(Reason.DNS, f"{show_name(name)} has no {wanted} ({said[name]})")
+
+    async def _addresses(self, name: dns.name.Name, family: IpFamily | None, conf: ResolvConf) -> _Found:
+        if family is not None:
+            return await self._records(name, _RECORDS[family], conf)
+        if self._interfaces.value():
+            return await self._both(name, conf)
+        found = await self._records(name, "A", conf)
+        if found.addresses or "NXDOMAIN" in found.said:
+            return found
+        other = await self._records(name, "AAAA", conf)
+        return _joined(found, other)
+
+    async def _both(self, name: dns.name.Name, conf: ResolvConf) -> _Found:
+        found: dict[str, _Found] = {}
+        errors: list[NetworkError] = []
+
+        async def ask(record: str) -> None:
+            try:
+                found[record] = await self._records(name, record, conf)
+            except NetworkError as error:
+                errors.append(error)
+            else:
+                if any(map(self._prefers, found[record].addresses)):
+                    group.cancel_scope.cancel()
+
+        async with anyio.create_task_group() as group:
+            for record in ("AAAA", "A"):
+                group.start_soon(partial(ask, record), name=f"resolve {record}")
+        if not any(answer.addresses for answer in found.values()) and errors:
+            raise errors[0]
+        return _joined(*(found[record] for record in ("A", "AAAA") if record in found))
+
+    async def _records(self, name: dns.name.Name, record: str, conf: ResolvConf) -> _Found:
+        query = make_query(name, record)
+        server, answer = await self._inquire(query, conf)
+        if answer.rcode() == dns.rcode.NXDOMAIN:
+            return _Found((), f"NXDOMAIN from {server}")
+        _, rrset = follow_cnames(answer, query)
+        if rrset is None:
+            return _Found((), f"no {record} record from {server}")
+        return _Found(tuple(address for data in rrset if (address := as_address(data.address)) is not None))
+
+    async def _inquire(self, query: Query, conf: ResolvConf) -> tuple[str, dns.message.Message]:
+        """Ask one server after the other until one gives an answer, be it that there is nothing."""
+        inquiry, heard_before = _Inquiry(), self._answers
+        last_moment = anyio.current_effective_deadline() - LAST_WORD_SECONDS
+        with anyio.CancelScope(deadline=last_moment):
+            for _ in range(conf.attempts):
+                for server in conf.nameservers:
+                    if server in inquiry.failed:
+                        continue
+                    answer = await self._ask(server, query, inquiry, within=conf.timeout_seconds)
+                    if answer is not None:
+                        return server, answer
+        raise self._unanswered(query, inquiry, answers_others=self._answers > heard_before)
+
+    async def _ask(
+        self, server: str, query: Query, inquiry: _Inquiry, *, within: float
+    ) -> dns.message.Message | None:
+        inquiry.silent[server] = f"{server} is silent"
+        try:
+            with anyio.move_on_after(within) as waiting:
+                packet = await self._exchange(server, query)
+            if waiting.cancelled_caught:
+                return None
+            self._answers += 1
+            answer = parse_answer(packet)
+        except NetworkError as error:
+            if error.reason in _FATAL:
+                raise
+            told = inquiry.failed if error.reason is Reason.PROTOCOL else inquiry.silent
+            told[server] = error.message
+            return None
+        if answer.rcode() in (dns.rcode.NOERROR, dns.rcode.NXDOMAIN):
+            return answer
+        inquiry.failed[server] = f"{dns.rcode.to_text(answer.rcode())} from {server}"
+        return None
+
+    async def _exchange(self, server: str, query: Query) -> bytes:
+        channel = await self._open_datagrams(server, self._port)
+        try:
+            packet = await ask_datagrams(query, channel)
+        finally:
+            await channel.close()
+        if not is_truncated(packet):
+            return packet
+        connection = await self._connect(server, self._port)
+        try:
+            return await ask_stream(query, connection)
+        finally:
+            await connection.close()
+
+    def _unanswered(self, query: Query, inquiry: _Inquiry, *, answers_others: bool) -> NetworkError:
+        """Silence is our own side's fault only where the servers say nothing to anybody."""
+        name = show_name(query.name)
+        if inquiry.failed:
+            return NetworkError(
+                Reason.DNS, f"{name} cannot be resolved ({'; '.join(inquiry.failed.values())})"
+            )
+        silence = "; ".join(inquiry.silent.values()) or "there was no time to ask"
+        if answers_others:
+            return NetworkError(
+                Reason.DNS, f"{name} cannot be resolved (no answer, while others get theirs: {silence})"
+            )
+        return NetworkError(Reason.RESOLVER, f"no name server answers ({silence})")
+
+
+def _name(host: str) -> dns.name.Name:
+    try:
+        name = parse_name(host)
+    except ValueError as error:
+        raise NetworkError(Reason.DNS, str(error)) from None
+    last = name.labels[-2] if len(name.labels) > 1 else b""
+    if not last or last.isdigit() or last.lower().startswith(b"0x"):
+        # No top-level domain is a number (RFC 3696 §2), so this is an address that somebody abbreviated.
+        raise NetworkError(Reason.DNS, f"{host} is neither a name nor an IP address in full")
+    return name
+
+
+def _candidates(name: dns.name.Name, conf: ResolvConf, *, absolute: bool) -> Iterator[dns.name.Name]:
+    """The names to ask for, in order, as resolv.conf(5) has it; the name itself is always one of them."""
+    dots = len(name.labels) - 2
+    if absolute or dots >= conf.ndots:
+        yield name
+    if not absolute:
+        for domain in conf.search:
+            try:
+                yield name.relativize(dns.name.root).concatenate(parse_name(domain))
+            except (ValueError, dns.name.NameTooLong):
+                continue
+        if dots < conf.ndots:
+            yield name
+
+
+def _joined(*answers: _Found) -> _Found:
+    addresses = tuple(address for answer in answers for address in answer.addresses)
+    return _Found(addresses, "; ".join(dict.fromkeys(answer.said for answer in answers if answer.said)))
