@@ -13,14 +13,13 @@ from collections import deque
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Any
 
 import structlog
 
 LINES_WAITING = 10_000
 FLUSH_SECONDS = 1.0
 LEVELS = ("debug", "info", "warning", "error")
-Format = Literal["auto", "json", "console"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -102,12 +101,15 @@ class _Forward(logging.Handler):
 
 
 @contextmanager
-def open_log(*, level: str, format: Format, descriptor: int | None = None) -> Iterator[LineWriter]:  # noqa: A002
-    """Configure structlog for the time of the block; ``auto`` is console on a terminal, else JSON."""
+def open_log(*, level: str, form: str = "auto", descriptor: int | None = None) -> Iterator[LineWriter]:
+    """Configure structlog for the time of the block.
+
+    ``form`` is ``json``, ``console`` or ``auto``: console on a terminal, else JSON.
+    """
     descriptor = sys.stderr.fileno() if descriptor is None else descriptor
     terminal = os.isatty(descriptor)
     writer = LineWriter(descriptor)
-    console = format == "console" or (format == "auto" and terminal)
+    console = form == "console" or (form == "auto" and terminal)
     structlog.configure(
         processors=_processors(console=console, colours=terminal and not os.environ.get("NO_COLOR")),
         wrapper_class=structlog.make_filtering_bound_logger(level),

@@ -1,0 +1,319 @@
+"""The composition root: every part, what it is given, and who hears of what.
+
+``open_app`` takes a valid configuration and the ports; the nesting of its ``async with`` is the order of
+shutdown: first no more probes, then what they found is stored.
+"""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, replace
+from functools import partial
+from typing import TypeVar
+
+import anyio
+import anyio.lowlevel
+import structlog
+
+from watchbill.board import Board
+from watchbill.bus import Bus, Handler, Subscriber
+from watchbill.clock import Clock
+from watchbill.domain.checks import Check
+from watchbill.domain.config import LoadedConfig
+from watchbill.domain.messages import (
+    CheckDeleted,
+    CheckErrored,
+    CheckFailed,
+    CheckRegistered,
+    CheckStatusChanged,
+    CheckSucceeded,
+    ConfigRejected,
+    ConfigReloaded,
+    DeleteCheck,
+    Event,
+    ExecuteChecks,
+    HeartbeatReceived,
+    RecordHeartbeat,
+    RegisterCheck,
+    ReloadConfig,
+    ServiceStatusChanged,
+    SlotSkipped,
+    SlotsMissed,
+)
+from watchbill.domain.plan import Plan
+from watchbill.domain.results import GapReason
+from watchbill.domain.status import Status
+from watchbill.domain.units import SECOND, Instant, isoformat
+from watchbill.handlers import (
+    Registry,
+    Reloading,
+    delete_check,
+    execute_checks,
+    record_heartbeat,
+    register_check,
+    reload_config,
+)
+from watchbill.metrics import Metrics, Sources
+from watchbill.ports import Execute, Opening, Ports
+from watchbill.probes import make_execute, probers
+from watchbill.scheduler import Scheduler
+from watchbill.storage.writer import HistoryWriter
+
+E = TypeVar("E", bound=Event)
+V = TypeVar("V")
+
+PROBE_GRACE_SECONDS = 5.0
+DRAIN_SECONDS = 5.0
+MISSED_SHOWN_AFTER_SECONDS = 60.0
+"""Slots missed over a restart are counted once two scrapes have seen 0, so that ``increase()`` sees them."""
+
+log = structlog.get_logger()
+
+
+@dataclass(slots=True)
+class App:
+    """The running application. ``loaded`` is the configuration that holds now."""
+
+    loaded: LoadedConfig
+    location: str
+    clock: Clock
+    bus: Bus
+    board: Board
+    scheduler: Scheduler
+    writer: HistoryWriter
+    metrics: Metrics
+    started: bool = False
+
+    def ready(self) -> bool:
+        """The configuration is loaded and the scheduler runs."""
+        return self.started
+
+    def healthy(self) -> bool:
+        """The event loop has not stood still for 30 s."""
+        return self.clock.now() - self.scheduler.last_tick < 30 * SECOND
+
+
+@asynccontextmanager
+async def open_app(
+    loaded: LoadedConfig,
+    ports: Ports,
+    *,
+    location: str = "",
+    execute: Execute | None = None,
+    sources: Sources | None = None,
+    recorder: Callable[[Event], None] | None = None,
+) -> AsyncIterator[App]:
+    """The application, probing from here until the block is left.
+
+    ``execute`` replaces the probers (tests), ``sources`` adds numbers of parts that live outside,
+    ``recorder`` hears every event before anyone else.
+    """
+    board, registry, bus = Board(), dict[str, Check](), Bus()
+    opening = _renamed(await ports.storage.opening(location), loaded.config.moved)
+    execute = execute or make_execute(
+        probers(ports.network, ports.clock.now, ports.offload, board.last_seen),
+        clock=ports.clock,
+        location=location,
+        monotonic=ports.clock.monotonic,
+    )
+    scheduler = Scheduler(
+        clock=ports.clock,
+        send=bus.send,
+        publish=bus.publish,
+        latest_result=board.latest_at,
+        location=location,
+        capacity=loaded.config.limits.concurrent_probes,
+    )
+    app: App
+    writer = HistoryWriter(
+        ports.storage,
+        clock=ports.clock,
+        accounted_until=scheduler.accounted_until,
+        keep=lambda: app.loaded.config.storage.keep,
+        location=location,
+    )
+    metrics = Metrics(board, ports.clock, _sources(sources, bus, scheduler, writer))
+    app = App(loaded, location, ports.clock, bus, board, scheduler, writer, metrics)
+    for command, handler in _commands(app, registry, ports, execute).items():
+        bus.handle(command, handler)
+    for event, subscribers in _subscribers(app).items():
+        if recorder is not None:
+            bus.subscribe(event, recorder, name="recorder")
+        for subscriber in subscribers:
+            bus.subscribe(event, subscriber)
+    async with anyio.create_task_group() as group:
+        await group.start(writer.run, name="history writer")
+        at = await _start(app, opening)
+        async with anyio.create_task_group() as probing:
+            await probing.start(scheduler.run, name="scheduler")
+            group.start_soon(_count_missed, app, _missed_over_restart(opening, at), name="missed slots")
+            app.started = True
+            try:
+                yield app
+            finally:
+                app.started = False
+                with anyio.CancelScope(shield=True):
+                    await scheduler.drain(PROBE_GRACE_SECONDS)
+        with anyio.CancelScope(shield=True):
+            await writer.drain(DRAIN_SECONDS)
+        group.cancel_scope.cancel()
+
+
+# --- the two tables -----------------------------------------------------------------------------------
+
+
+def _commands(app: App, registry: Registry, ports: Ports, execute: Execute) -> Mapping[type, Handler]:
+    clock, location = ports.clock, app.location
+    reloading = Reloading(
+        registry=registry,
+        load=ports.load_config,
+        send=app.bus.send,
+        publish=app.bus.publish,
+        clock=clock,
+        lock=anyio.Lock(),
+    )
+    return {
+        RegisterCheck: partial(register_check, registry=registry, clock=clock, location=location),
+        DeleteCheck: partial(delete_check, registry=registry, clock=clock, location=location),
+        RecordHeartbeat: partial(record_heartbeat, registry=registry, clock=clock),
+        ReloadConfig: partial(reload_config, parts=reloading),
+        ExecuteChecks: partial(
+            execute_checks,
+            registry=registry,
+            execute=execute,
+            stalled_since=app.scheduler.stalled_since,
+            claim=app.scheduler.claim,
+        ),
+    }
+
+
+def _subscribers(app: App) -> Mapping[type, Sequence[Subscriber]]:
+    """History hears of everything first: a span stands before its first result."""
+    board, writer, scheduler, metrics = app.board, app.writer.accept, app.scheduler, app.metrics
+    probed = _publishing(app.bus, board.probed)
+    return {
+        CheckRegistered: [writer, _publishing(app.bus, board.registered), scheduler.registered],
+        CheckDeleted: [writer, scheduler.deleted, _publishing(app.bus, board.deleted)],
+        CheckSucceeded: [writer, probed],
+        CheckFailed: [writer, probed],
+        CheckErrored: [writer, probed],
+        SlotSkipped: [writer, board.skipped_slot],
+        SlotsMissed: [writer, board.gap],
+        HeartbeatReceived: [writer, board.heartbeat],
+        CheckStatusChanged: [writer, log_flip],
+        ServiceStatusChanged: [log_service],
+        ConfigReloaded: [
+            writer,
+            partial(_hold, app),
+            board.configured,
+            scheduler.configured,
+            metrics.reloaded,
+            log_reload,
+        ],
+        ConfigRejected: [metrics.rejected],
+    }
+
+
+def _publishing(bus: Bus, subscriber: Callable[[E], Sequence[Event]]) -> Subscriber:
+    """A subscriber whose answer is what happened because of it."""
+
+    async def publish_what_follows(event: E) -> None:
+        for following in subscriber(event):
+            await bus.publish(following)
+
+    publish_what_follows.__qualname__ = subscriber.__qualname__
+    return publish_what_follows
+
+
+def _hold(app: App, event: ConfigReloaded) -> None:
+    app.loaded = event.loaded
+
+
+def _sources(given: Sources | None, bus: Bus, scheduler: Scheduler, writer: HistoryWriter) -> Sources:
+    outside = given or Sources()
+    return Sources(
+        bus=bus.statistics,
+        scheduler=scheduler.statistics,
+        writer=writer.statistics,
+        log=outside.log,
+        http=outside.http,
+    )
+
+
+# --- what is logged of what happens -------------------------------------------------------------------
+
+
+def log_flip(event: CheckStatusChanged) -> None:
+    flip = event.flip
+    say = log.warning if flip.after is Status.DOWN else log.info
+    say("check.flipped", check=flip.check_id, before=flip.before, after=flip.after, at=isoformat(flip.at))
+
+
+def log_service(event: ServiceStatusChanged) -> None:
+    say = log.info if event.after is Status.UP else log.warning
+    say("service.changed", service=event.service, before=event.before, after=event.after)
+
+
+def log_reload(event: ConfigReloaded) -> None:
+    log.info(
+        "config.reloaded" if event.cause != "start" else "config.loaded",
+        cause=event.cause,
+        digest=event.loaded.digest,
+        revision=event.loaded.revision,
+        checks=len(event.loaded.config.checks),
+        **event.plan.counts(),
+    )
+
+
+# --- start --------------------------------------------------------------------------------------------
+
+
+def _renamed(opening: Opening, moved: Mapping[str, str]) -> Opening:
+    """What history knows under a name that was left while nobody ran, under the new one."""
+
+    def follow(known: Mapping[str, V]) -> dict[str, V]:
+        return {**{moved[old]: value for old, value in known.items() if old in moved}, **known}
+
+    return replace(
+        opening,
+        latest=follow(opening.latest),
+        statuses=follow(opening.statuses),
+        registered_at=follow(opening.registered_at),
+        heartbeats=follow(opening.heartbeats),
+    )
+
+
+async def _start(app: App, opening: Opening) -> Instant:
+    """Register what is declared at one instant, and account for the time since the last run."""
+    config, at = app.loaded.config, app.clock.now()
+    app.board.configured(ConfigReloaded(app.loaded, Plan(), at, "start"))
+    old_names = {new: old for old, new in config.moved.items()}
+    if opening.accounted_until is not None:
+        # Past `at`, since the first slot of every check lies after it.
+        await app.bus.publish(
+            SlotsMissed(min(opening.accounted_until, at), at + 1, GapReason.RESTART, app.location)
+        )
+    for check in config.checks.values():
+        await app.bus.send(RegisterCheck(check, at=at, moved_from=old_names.get(check.id)))
+        await anyio.lowlevel.checkpoint()
+    app.board.restore(opening.latest, opening.statuses, {**opening.registered_at, **opening.heartbeats})
+    plan = Plan(added=tuple(sorted(config.checks)))
+    await app.bus.publish(ConfigReloaded(app.loaded, plan, at, "start"))
+    return at
+
+
+def _missed_over_restart(opening: Opening, until: Instant) -> dict[str, int]:
+    """Slots that fell due while nobody ran, by check."""
+    since = opening.accounted_until
+    if since is None:
+        return {}
+    return {
+        check_id: max(0, span.expected(since - 1, until) - opening.rows_since.get(check_id, 0))
+        for check_id, span in opening.spans.items()
+    }
+
+
+async def _count_missed(app: App, counts: Mapping[str, int]) -> None:
+    await anyio.sleep(MISSED_SHOWN_AFTER_SECONDS)
+    app.board.missed(counts)

@@ -1,0 +1,275 @@
+"""The process: real ports, signals, uvloop, systemd; from options to an exit code."""
+
+from __future__ import annotations
+
+import gc
+import os
+import resource
+import signal
+import sys
+import time
+from collections import Counter
+from collections.abc import AsyncIterator, Callable, Sequence
+from contextlib import AsyncExitStack
+from dataclasses import dataclass
+from functools import partial
+from importlib.metadata import version
+from socket import socket
+from typing import Any, TypeVar
+
+import anyio
+import anyio.to_process
+import anyio.to_thread
+import structlog
+
+from watchbill import systemd
+from watchbill.app import App, open_app
+from watchbill.bus import Bus
+from watchbill.clock import Timeline
+from watchbill.config import load
+from watchbill.config.watch import watch
+from watchbill.domain.config import LoadedConfig
+from watchbill.domain.errors import ConfigError, WatchbillError
+from watchbill.domain.messages import ConfigReloaded, ReloadConfig
+from watchbill.domain.results import Result, Trigger
+from watchbill.log import LineWriter, open_log
+from watchbill.metrics import Sources
+from watchbill.net import open_network
+from watchbill.ports import Ports
+from watchbill.probes import make_execute, probers
+from watchbill.storage import open_storage
+from watchbill.web import HttpTally, bind, create_app, serve_web
+
+T = TypeVar("T")
+
+log = structlog.get_logger()
+
+
+@dataclass(frozen=True, slots=True)
+class Options:
+    """What ``watchbill run`` was asked for. ``listen`` are host:port, ``reload_on`` of signal and change."""
+
+    config: str
+    listen: tuple[str, ...] = ("127.0.0.1:9876",)
+    storage: str = "watchbill.duckdb"
+    reload_on: frozenset[str] = frozenset({"signal"})
+    enable_lifecycle: bool = False
+    log_level: str = "info"
+    log_format: str = "auto"
+    location: str = ""
+    allow_mass_delete: bool = False
+
+
+def run(options: Options) -> int:
+    """Serve until SIGTERM or SIGINT. 0 then, 1 where a port or the store is taken, 2 for a bad configuration."""
+    # Until the receiver stands, a reload that comes too early must not end the process.
+    signal.signal(signal.SIGHUP, signal.SIG_IGN)
+    try:
+        loaded = load(options.config, environ=os.environ)
+    except ConfigError as error:
+        sys.stderr.write(f"{error}\n{options.config} is not valid: {len(error.problems)} problem(s)\n")
+        return 2
+    _raise_descriptor_limit()
+    with open_log(level=options.log_level, form=options.log_format) as lines:
+        try:
+            sockets = bind(options.listen)
+            return anyio.run(
+                _main,
+                options,
+                loaded,
+                sockets,
+                lines,
+                backend="asyncio",
+                backend_options={"use_uvloop": True},
+            )
+        except WatchbillError as error:
+            lines.write(f"watchbill: {error}")
+            return 1
+
+
+async def _main(options: Options, loaded: LoadedConfig, sockets: Sequence[socket], lines: LineWriter) -> int:
+    stop = anyio.Event()
+    async with AsyncExitStack() as stack:
+        signals = stack.enter_context(
+            anyio.open_signal_receiver(signal.SIGHUP, signal.SIGTERM, signal.SIGINT)
+        )
+        clock = system_clock()
+        storage = await stack.enter_async_context(open_storage(options.storage, location=options.location))
+        network = await stack.enter_async_context(open_network())
+        ports = Ports(
+            clock=clock,
+            network=network,
+            storage=storage,
+            load_config=partial(load_aside, options.config),
+            offload=offload,
+        )
+        http = HttpTally()
+        sources = Sources(log=lines.statistics, http=http.statistics)
+        app = await stack.enter_async_context(
+            open_app(loaded, ports, location=options.location, sources=sources)
+        )
+        app.bus.subscribe(ConfigReloaded, _freeze)
+        web = create_app(
+            app,
+            storage=storage,
+            http=http,
+            enable_lifecycle=options.enable_lifecycle,
+            version=version("watchbill"),
+        )
+        reloader = Reloader(app.bus, allow_mass_delete=options.allow_mass_delete)
+        async with anyio.create_task_group() as group:
+            group.start_soon(_listen_to_signals, signals, reloader, stop, options, name="signals")
+            group.start_soon(reloader.run, name="reload")
+            if "change" in options.reload_on:
+                group.start_soon(watch, options.config, partial(reloader.ask, "change"), name="watch")
+            group.start_soon(_keep_watchdog, app, name="watchdog")
+            await group.start(partial(serve_web, web, sockets, shutdown=stop), name="web")
+            _announce(app, options, sockets, lines)
+            _freeze()
+            systemd.notify(systemd.READY)
+            await stop.wait()
+            systemd.notify(systemd.STOPPING)
+            log.info("watchbill.stopping")
+            group.cancel_scope.cancel()
+    return 0
+
+
+# --- ports --------------------------------------------------------------------------------------------
+
+
+def system_clock() -> Timeline:
+    return Timeline(monotonic=lambda: time.monotonic_ns() // 1000, wall=lambda: time.time_ns() // 1000)
+
+
+async def offload(function: Callable[..., T], *args: Any) -> T:
+    return await anyio.to_thread.run_sync(partial(function, *args))
+
+
+async def load_aside(path: str) -> LoadedConfig:
+    """Parse and validate in a process of its own: thousands of checks take seconds that the loop has not."""
+    return await anyio.to_process.run_sync(partial(load, path, environ=dict(os.environ)), cancellable=True)
+
+
+# --- signals and reloads ------------------------------------------------------------------------------
+
+
+class Reloader:
+    """Asked from anywhere, any number of times; reloads one after the other, and never misses the last wish."""
+
+    def __init__(self, bus: Bus, *, allow_mass_delete: bool) -> None:
+        self._bus = bus
+        self._allow_mass_delete = allow_mass_delete
+        self._asked = anyio.Event()
+        self._cause = ""
+
+    def ask(self, cause: str) -> None:
+        self._cause = cause
+        self._asked.set()
+
+    async def run(self) -> None:
+        while True:
+            await self._asked.wait()
+            self._asked = anyio.Event()
+            systemd.notify(*systemd.reloading())
+            try:
+                await self._bus.send(ReloadConfig(self._cause, self._allow_mass_delete))
+            except WatchbillError:
+                pass  # told and counted where it was rejected; the old configuration runs on
+            except Exception:  # the border: reloading must work the next time
+                log.exception("config.reload_failed")
+            systemd.notify(systemd.READY)
+
+
+async def _listen_to_signals(
+    signals: AsyncIterator[signal.Signals], reloader: Reloader, stop: anyio.Event, options: Options
+) -> None:
+    async for received in signals:
+        if received == signal.SIGHUP:
+            if "signal" in options.reload_on:
+                reloader.ask("signal")
+        elif stop.is_set():
+            os._exit(1)
+        else:
+            stop.set()
+
+
+async def _keep_watchdog(app: App) -> None:
+    period = systemd.watchdog_seconds()
+    while period is not None:
+        if app.healthy():
+            systemd.notify(systemd.ALIVE)
+        await anyio.sleep(period)
+
+
+# --- housekeeping -------------------------------------------------------------------------------------
+
+
+def _freeze(_: ConfigReloaded | None = None) -> None:
+    """What lives until the next reload is kept out of garbage collections, which would hold the loop."""
+    gc.collect()
+    gc.freeze()
+
+
+def _raise_descriptor_limit() -> None:
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    wanted = hard if hard != resource.RLIM_INFINITY else max(soft, 65_536)
+    if soft < wanted:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (wanted, hard))
+
+
+def _announce(app: App, options: Options, sockets: Sequence[socket], lines: LineWriter) -> None:
+    checks = [check for check in app.loaded.config.checks.values() if check.enabled]
+    types = ", ".join(
+        f"{count} {name}" for name, count in sorted(Counter(check.type for check in checks).items())
+    )
+    addresses = [_url(bound) for bound in sockets]
+    log.info(
+        "watchbill.listening",
+        addresses=addresses,
+        checks=len(checks),
+        config=options.config,
+        storage=options.storage,
+    )
+    if sys.stderr.isatty() or options.log_format == "console":
+        lines.write(
+            f"\n  Watchbill {version('watchbill')} watches {len(checks)} checks of {options.config} ({types})\n"
+            f"    page     {addresses[0]}/\n"
+            f"    metrics  {addresses[0]}/metrics\n"
+            f"    history  {options.storage}\n"
+            "    reload   kill -HUP, or watchbill reload; stop with Ctrl-C\n"
+        )
+
+
+def _url(bound: socket) -> str:
+    host, port = bound.getsockname()[:2]
+    return f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}"
+
+
+# --- once ---------------------------------------------------------------------------------------------
+
+
+def execute_once(loaded: LoadedConfig, ids: Sequence[str]) -> list[Result]:
+    """Probe these checks now, all at once, from this machine; results in the order of ``ids``."""
+    return anyio.run(_execute_once, loaded, ids, backend="asyncio", backend_options={"use_uvloop": True})
+
+
+async def _execute_once(loaded: LoadedConfig, ids: Sequence[str]) -> list[Result]:
+    clock = system_clock()
+    results: dict[str, Result] = {}
+    async with open_network() as network, anyio.create_task_group() as group:
+        started = clock.now()
+        execute = make_execute(
+            probers(network, clock.now, offload, lambda _: started),
+            clock=clock,
+            location="",
+            monotonic=clock.monotonic,
+            limit=loaded.config.limits.concurrent_probes,
+        )
+
+        async def probe(check_id: str) -> None:
+            check = loaded.config.checks[check_id]
+            results[check_id] = await execute(check, slot=None, trigger=Trigger.MANUAL)
+
+        for check_id in ids:
+            group.start_soon(probe, check_id, name=f"probe {check_id}")
+    return [results[check_id] for check_id in ids]

@@ -1,0 +1,165 @@
+"""Judging is pure: what was declared, what was seen, and what is said of the difference."""
+
+import json
+from datetime import timedelta
+
+import pytest
+
+from watchbill.domain.checks import Dns, Http, Icmp, parse_check
+from watchbill.domain.expectations import (
+    answer_failures,
+    body_failures,
+    header_failures,
+    latency_failures,
+    status_meets,
+    validity_failures,
+)
+
+
+def http(**expect: object) -> Http:
+    check = parse_check({"id": "a", "type": "http", "url": "http://a/", "expect": expect})
+    assert isinstance(check, Http)
+    return check
+
+
+@pytest.mark.parametrize(
+    ("rules", "status", "meets"),
+    [
+        (200, 200, True),
+        (200, 201, False),
+        ("2xx", 299, True),
+        ("2xx", 300, False),
+        ("200-204", 204, True),
+        ("200-204", 205, False),
+        (["2xx", 304], 304, True),
+        (["2xx", 304], 404, False),
+        ("2xx", 2000, False),
+        ("5xx", 599, True),
+    ],
+)
+def test_a_status_is_a_number_a_class_or_a_range(rules: object, status: int, meets: bool) -> None:
+    assert status_meets(http(status=rules).expect.status, status) is meets
+
+
+DOCUMENT = {"status": "ok", "queue": {"depth": 7}, "flags": [True, False], "none": None, "n": 1.0}
+
+
+@pytest.mark.parametrize(
+    ("rule", "said"),
+    [
+        ({"$.status": "ok"}, None),
+        ({"$.status": "bad"}, '$.status must be "bad", got "ok"'),
+        ({"$.queue.depth": "< 100"}, None),
+        ({"$.queue.depth": "< 5"}, "$.queue.depth must be < 5, got 7"),
+        ({"$.queue.depth": ">= 7"}, None),
+        ({"$.queue.depth": 7}, None),
+        ({"$.queue.depth": "7"}, '$.queue.depth must be "7", got 7'),
+        ({"$.n": 1}, None),
+        ({"$.flags[0]": True}, None),
+        ({"$.flags[0]": 1}, "$.flags[0] must be 1, got true"),
+        ({"$.flags[*]": True}, "$.flags[*] must be true, got false"),
+        ({"$.none": None}, None),
+        ({"$.absent": 1}, "$.absent must be 1, but selects nothing"),
+        ({"$.status": "> 3"}, '$.status must be > 3, got "ok"'),
+    ],
+)
+def test_json_values_and_comparisons(rule: dict[str, object], said: str | None) -> None:
+    failures = body_failures(http(json=rule).expect, json.dumps(DOCUMENT), truncated=False, limit=1000)
+    assert [failure.message for failure in failures] == ([said] if said else [])
+
+
+def test_every_failed_rule_of_a_body_is_reported() -> None:
+    expect = http(
+        body={"contains": ["one", "two"], "matches": "^x", "not_contains": "ok"},
+        json={"$.status": "bad"},
+        json_schema={"required": ["missing"], "properties": {"status": {"type": "integer"}}},
+    ).expect
+    said = [
+        failure.message for failure in body_failures(expect, '{"status": "ok"}', truncated=False, limit=1000)
+    ]
+    assert said[:4] == [
+        'body must contain "one", got "{\\"status\\": \\"ok\\"}"',
+        'body must contain "two", got "{\\"status\\": \\"ok\\"}"',
+        'body must match "^x", got "{\\"status\\": \\"ok\\"}"',
+        'body must not contain "ok", but does',
+    ]
+    assert said[4] == '$.status must be "bad", got "ok"'
+    assert any('"missing" is a required property' in message for message in said)
+    assert any("body['status'] must meet the JSON Schema" in message for message in said)
+
+
+def test_a_body_that_is_no_json_says_so_once() -> None:
+    [failure] = body_failures(http(json={"$.a": 1}).expect, "<html>", truncated=False, limit=9)
+    assert failure.message == 'body must be JSON, got "<html>" (Expecting value)'
+
+
+def test_json_nested_past_all_bounds_is_a_failure_not_a_crash() -> None:
+    [failure] = body_failures(http(json={"$.a": 1}).expect, "[" * 200_000, truncated=False, limit=9)
+    assert failure.message.startswith("body must be JSON")
+
+
+def test_a_truncated_body_is_not_judged() -> None:
+    [failure] = body_failures(http(body={"contains": "x"}).expect, "x", truncated=True, limit=1024)
+    assert failure.message == "body must be at most 1024 bytes to be judged, is larger"
+
+
+def test_headers_any_value_will_do_and_a_missing_one_fails() -> None:
+    rules = http(
+        headers={"Content-Type": {"matches": "^text/"}, "X-A": "1", "X-B": {"contains": "b"}}
+    ).expect.headers
+    seen = {"content-type": ["text/html"], "x-a": ["2", "1"]}
+    assert [failure.message for failure in header_failures(rules, seen)] == [
+        "header X-B must be sent, but is missing"
+    ]
+    assert [
+        failure.message for failure in header_failures(rules, {**seen, "x-a": ["2"], "x-b": ["abc"]})
+    ] == ['header X-A must equal "1", got "2"']
+
+
+def test_latency_and_validity_say_what_was_seen() -> None:
+    assert latency_failures(timedelta(milliseconds=800), 0.8) == []
+    assert (
+        latency_failures(timedelta(milliseconds=800), 0.9)[0].message
+        == "latency must be at most 800ms, took 900.0ms"
+    )
+    assert validity_failures(timedelta(days=14), 15 * 86_400) == []
+    assert (
+        validity_failures(timedelta(days=14), 86_400)[0].message
+        == "certificate must be valid for 14d, expires in 1.0d"
+    )
+    assert validity_failures(timedelta(days=14), -86_400)[0].message == (
+        "certificate must be valid for 14d, expired 1.0d ago"
+    )
+    assert "is not TLS" in validity_failures(timedelta(days=14), None)[0].message
+
+
+@pytest.mark.parametrize(
+    ("rules", "answers", "said"),
+    [
+        ({"any": "1.2.3.4"}, ["1.1.1.1", "1.2.3.4"], None),
+        ({"any": "1.2.3.4"}, ["1.1.1.1"], 'any answer must equal "1.2.3.4", got ["1.1.1.1"]'),
+        ({"any": {"matches": "x"}}, [], 'any answer must match "x", got []'),
+        ({"all": {"contains": "1."}}, ["1.1", "1.2"], None),
+        ({"all": {"contains": "1."}}, ["1.1", "2.2"], 'all answers must contain "1.", got ["1.1", "2.2"]'),
+        ({"all": {"contains": "1."}}, [], 'all answers must contain "1.", got []'),
+        ({"none": {"contains": "evil"}}, ["good"], None),
+        (
+            {"none": {"contains": "evil"}},
+            ["evil.example"],
+            'no answer may contain "evil", got ["evil.example"]',
+        ),
+    ],
+)
+def test_dns_answers(rules: dict[str, object], answers: list[str], said: str | None) -> None:
+    check = parse_check({"id": "a", "type": "dns", "name": "a", "expect": {"answers": rules}})
+    assert isinstance(check, Dns)
+    failures = answer_failures(check.expect.answers, answers)
+    assert [failure.message for failure in failures] == ([said] if said else [])
+
+
+def test_a_share_reads_with_and_without_a_percent_sign() -> None:
+    for text in ("< 34%", "<34", " < 34 %"):
+        check = parse_check({"id": "a", "type": "icmp", "host": "h", "expect": {"loss": text}})
+        assert isinstance(check, Icmp)
+        assert check.expect.loss.holds(33.3)
+        assert not check.expect.loss.holds(34)

@@ -1,0 +1,56 @@
+"""What may be shown of a check never holds a secret."""
+
+import json
+
+from watchbill.domain.checks import parse_check
+from watchbill.domain.specs import masked_spec, redact, redactions, sealed_spec, spec_of
+
+SECRETS = {
+    "type": "http",
+    "id": "shop",
+    "url": "https://canary-user:canary-password@shop.example/?key=canary-key",
+    "headers": {"X-Api-Token": "canary-header", "Accept": "text/html"},
+    "body": "canary-body",
+    "references": {"url": "https://shop.example/?key=${KEY}", "headers.X-Api-Token": "${TOKEN}"},
+    "interpolated": ["canary-key", "canary-header"],
+}
+
+
+def test_a_masked_spec_shows_references_and_no_secret() -> None:
+    spec = masked_spec(parse_check(SECRETS))
+    assert spec["url"] == "https://shop.example/?key=${KEY}"
+    assert spec["headers"] == {"X-Api-Token": "${TOKEN}", "Accept": "(secret)"}
+    assert spec["body"] == "(secret)"
+    assert "canary-p" not in json.dumps(spec)
+    assert "canary-key" not in json.dumps(spec)
+    assert "canary-header" not in json.dumps(spec)
+
+
+def test_a_sealed_spec_holds_only_what_the_seal_made_of_secrets() -> None:
+    sealed = json.dumps(sealed_spec(parse_check(SECRETS), lambda text: f"<{len(text)}>"))
+    assert "canary-user" in sealed  # a user name is not a secret
+    for secret in ("canary-password", "canary-key", "canary-header", "canary-body"):
+        assert secret not in sealed
+
+
+def test_what_a_target_echoes_is_replaced() -> None:
+    secrets = redactions(parse_check(SECRETS))
+    said = "got canary-key, canary-password, canary-header and canary-body as text/html"
+    assert redact(said, secrets) == "got ***, ***, *** and *** as text/html"
+
+
+def test_comparing_specs_knows_secrets_apart_without_printing_them() -> None:
+    spec = spec_of(parse_check(SECRETS))
+    assert set(spec.secrets) == {
+        "url",
+        "headers.X-Api-Token",
+        "headers.Accept",
+        "body",
+        "auth.basic.password",
+    }
+    assert "canary-p" not in repr(spec)
+
+
+def test_short_secrets_are_not_replaced_since_they_would_blot_out_the_message() -> None:
+    check = parse_check({"type": "heartbeat", "id": "b", "every": "1h", "token": "12345"})
+    assert redactions(check) == ()
