@@ -81,8 +81,12 @@ class Connection(Protocol):
         """
         ...
 
-    async def start_tls(self, options: TlsOptions, *, server_name: str) -> TlsSession:
+    async def start_tls(
+        self, options: TlsOptions, *, server_name: str, alpn: tuple[str, ...] = ()
+    ) -> TlsSession:
         """Shake hands without refusing; the caller looks at ``problem`` before it sends anything.
+
+        ``alpn``: the protocols to offer (``http/1.1``), none by default: a strict server refuses a wrong one.
 
         :raises NetworkError: ``tls`` where the handshake fails (an alert, no TLS spoken, a reset).
         """

@@ -16,13 +16,15 @@ from watchbill.domain.results import Failure, Phase, Reason
 class PhaseClock:
     """Cuts one stretch of time into phases that add up to it.
 
-    Every instant belongs to exactly one phase: starting one ends the one before. A phase entered again
-    (the next hop of a redirect) adds up. ``now`` is monotonic, in seconds.
+    Every instant belongs to exactly one phase: starting one ends the one before. Time begins with the first
+    phase, so that what a prober prepares is not measured. A phase entered again (the next hop of a redirect) adds up. A prober that judges what
+    it measured stops the clock first. ``now`` is monotonic, in seconds.
     """
 
     def __init__(self, now: Callable[[], float]) -> None:
         self._now = now
         self._phase: Phase | None = None
+        self._stopped: float | None = None
         self._since = self.started = now()
         self.seconds: dict[Phase, float] = {}
 
@@ -33,19 +35,26 @@ class PhaseClock:
 
     def start(self, phase: Phase) -> None:
         now = self._now()
-        self._close(now)
+        if self._phase is not None:
+            self._close(now)
+        elif not self.seconds:
+            self.started = self._since = now
         self._phase = phase
+        self._stopped = None
 
     def stop(self) -> float:
-        """End the last phase; the seconds since the attempt began."""
-        now = self._now()
-        self._close(now)
-        self._phase = None
-        return now - self.started
+        """End the last phase; the seconds from the first start to the first stop after the last start."""
+        if self._stopped is None:
+            now = self._now()
+            if self._phase is not None:
+                self._close(now)
+            self._phase = None
+            self._stopped = now - self.started
+        return self._stopped
 
     def _close(self, now: float) -> None:
-        if self._phase is not None:
-            self.seconds[self._phase] = self.seconds.get(self._phase, 0.0) + now - self._since
+        assert self._phase is not None  # noqa: S101 - only a running phase is closed
+        self.seconds[self._phase] = self.seconds.get(self._phase, 0.0) + now - self._since
         self._since = now
 
 

@@ -1,0 +1,51 @@
+"""The production network, for asyncio and uvloop. :func:`open_network` is its front door."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+
+from watchbill.domain.checks import IpFamily
+from watchbill.net.datagrams import DatagramPair, open_datagrams
+from watchbill.net.icmp import Echo
+from watchbill.net.resolver import Resolver
+from watchbill.net.streams import Stream, open_stream
+from watchbill.net.tls import Contexts
+from watchbill.ports import EchoReply, Network
+
+
+@asynccontextmanager
+async def open_network() -> AsyncIterator[Network]:
+    """The network of this machine; leaving closes what the probes share (the ICMP sockets)."""
+    network = MachineNetwork()
+    try:
+        yield network
+    finally:
+        await network.aclose()
+
+
+class MachineNetwork:
+    """Sockets of this machine. Every call is bounded by its caller, who cancels."""
+
+    def __init__(self) -> None:
+        self._contexts = Contexts()
+        self._resolver = Resolver(open_datagrams=self.open_datagrams, connect=self.connect)
+        self._echo = Echo()
+
+    async def resolve(self, host: str, family: IpFamily | None = None) -> str:
+        return await self._resolver.resolve(host, family)
+
+    async def connect(self, address: str, port: int) -> Stream:
+        return await open_stream(address, port, contexts=self._contexts)
+
+    async def open_datagrams(self, address: str, port: int) -> DatagramPair:
+        return await open_datagrams(address, port)
+
+    async def echo(self, address: str, *, timeout_seconds: float) -> EchoReply | None:
+        return await self._echo.echo(address, timeout_seconds=timeout_seconds)
+
+    def nameserver(self) -> tuple[str, int]:
+        return self._resolver.nameserver()
+
+    async def aclose(self) -> None:
+        await self._echo.aclose()

@@ -1,0 +1,152 @@
+"""Certificates as facts: read once per distinct certificate, since reading costs more than the handshake's own share."""
+
+from __future__ import annotations
+
+import hashlib
+import ipaddress
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import lru_cache
+
+import service_identity
+from cryptography import x509
+from service_identity.cryptography import extract_patterns
+from service_identity.hazmat import DNS_ID, CertificatePattern, IPAddress_ID, verify_service_identity
+
+from watchbill.domain.units import isoformat, to_instant
+from watchbill.ports import Certificate
+
+REMEMBERED = 4096
+NAMES_SHOWN = 10
+
+
+@dataclass(frozen=True, slots=True)
+class SeenCertificate:
+    """A certificate and the patterns that hosts are matched against. ``malformed``: what could not be read."""
+
+    facts: Certificate
+    patterns: Sequence[CertificatePattern]
+    malformed: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Objection:
+    """What OpenSSL's verification said of one certificate. ``depth`` 0 is the server's own."""
+
+    code: int
+    depth: int
+    certificate: bytes
+
+
+@lru_cache(maxsize=REMEMBERED)
+def read_certificate(der: bytes) -> SeenCertificate:
+    """Never raises: what cannot be read is empty, and ``malformed`` says so."""
+    digest = hashlib.sha256(der).hexdigest()
+    try:
+        certificate = x509.load_der_x509_certificate(der)
+        return _read(certificate, digest)
+    except (ValueError, TypeError, x509.UnsupportedGeneralNameType) as error:
+        nothing = Certificate("", "", (), 0, 0, digest, "")
+        return SeenCertificate(nothing, (), f"cannot be read ({error})")
+
+
+def _read(certificate: x509.Certificate, digest: str) -> SeenCertificate:
+    malformed = None
+    names: tuple[str, ...] = ()
+    patterns: Sequence[CertificatePattern] = ()
+    try:
+        names = _names(certificate)
+        patterns = extract_patterns(certificate) if names else ()
+    except (ValueError, x509.DuplicateExtension, service_identity.CertificateError) as error:
+        malformed = f"has names that cannot be read ({error})"
+    facts = Certificate(
+        subject=certificate.subject.rfc4514_string(),
+        issuer=certificate.issuer.rfc4514_string(),
+        names=names,
+        not_before=to_instant(certificate.not_valid_before_utc),
+        not_after=to_instant(certificate.not_valid_after_utc),
+        sha256=digest,
+        serial=f"{certificate.serial_number:x}",
+    )
+    return SeenCertificate(facts, patterns, malformed)
+
+
+def _names(certificate: x509.Certificate) -> tuple[str, ...]:
+    try:
+        names = certificate.extensions.get_extension_for_class(x509.SubjectAlternativeName).value
+    except x509.ExtensionNotFound:
+        return ()
+    hosts = names.get_values_for_type(x509.DNSName)
+    return (*hosts, *(str(address) for address in names.get_values_for_type(x509.IPAddress)))
+
+
+def is_address(host: str) -> bool:
+    try:
+        ipaddress.ip_address(host)
+    except ValueError:
+        return False
+    return True
+
+
+def name_problem(leaf: SeenCertificate, host: str) -> str | None:
+    """Whether the certificate is for that host (RFC 9525: subjectAltName only, a wildcard covers one label)."""
+    if leaf.malformed is not None:
+        return f"certificate {leaf.malformed}"
+    if not leaf.facts.names:
+        return f"certificate names no host (no subjectAltName), so it is not for {host}"
+    try:
+        wanted = IPAddress_ID(host) if is_address(host) else DNS_ID(host)
+        verify_service_identity(leaf.patterns, obligatory_ids=[wanted], optional_ids=[])
+    except (service_identity.VerificationError, service_identity.CertificateError, ValueError):
+        return f"certificate is not for {host} but for {_listed(leaf.facts.names)}"
+    return None
+
+
+def _listed(names: tuple[str, ...]) -> str:
+    more = len(names) - NAMES_SHOWN
+    return ", ".join(names[:NAMES_SHOWN]) + (f" and {more} more" if more > 0 else "")
+
+
+# X509_V_ERR_* of openssl/x509_vfy.h, with what to say of them.
+_EXPIRED, _NOT_YET_VALID = 10, 9
+_RULES: dict[int, str] = {
+    18: "is self-signed",
+    19: "leads to a root that is not trusted here",
+    2: "has an unknown issuer",
+    20: "has an unknown issuer",
+    21: "has an unknown issuer",
+    7: "has a signature that does not fit",
+    22: "stands in a chain that is too long",
+    23: "is revoked",
+    24: "was issued by a certificate that is no CA",
+    25: "stands in a chain longer than its CA allows",
+    26: "is not meant for servers",
+    34: "has a critical extension that is not understood",
+    47: "has a name that its CA may not certify",
+    65: "is disabled by policy",
+    66: "has a key that is too short",
+    67: "was issued with a key that is too short",
+    68: "is signed with an algorithm that is too weak",
+    79: "was issued by a certificate that is no CA",
+}
+
+
+def verification_problem(objections: Sequence[Objection]) -> str | None:
+    """Which rules the chain broke, each once."""
+    said: dict[str, None] = {}
+    for objection in objections:
+        said.setdefault(_objection_text(objection))
+    return "; ".join(said) or None
+
+
+def _objection_text(objection: Objection) -> str:
+    facts = read_certificate(objection.certificate).facts
+    match objection.code:
+        case _ if objection.code == _EXPIRED:
+            rule = f"expired on {isoformat(facts.not_after)}"
+        case _ if objection.code == _NOT_YET_VALID:
+            rule = f"is not valid before {isoformat(facts.not_before)}"
+        case code:
+            rule = _RULES.get(code, f"failed verification (OpenSSL error {code})")
+    whose = "certificate" if objection.depth == 0 else f"certificate of the issuer {facts.subject}"
+    return f"{whose} {rule}"

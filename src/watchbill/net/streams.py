@@ -1,0 +1,195 @@
+"""TCP: one attempt to one literal address, as a connection that can be upgraded to TLS once.
+
+An ``asyncio.Protocol`` puts what arrives into a bounded buffer: reading pauses at 64 KiB and goes on once the
+buffer is empty. Closing aborts, so no socket outlives its probe, whatever the peer does; cancelling any call
+leaves nothing behind.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections import deque
+from typing import cast
+
+from watchbill.domain.checks import TlsOptions
+from watchbill.domain.results import Reason
+from watchbill.net.errors import network_error, peer_text
+from watchbill.net.tls import Contexts, TlsClient
+from watchbill.ports import NetworkError, TlsSession
+
+MOST_AT_ONCE = 64 * 1024
+
+
+async def open_stream(address: str, port: int, *, contexts: Contexts) -> Stream:
+    """:raises NetworkError: the connection could not be made; says why."""
+    loop = asyncio.get_running_loop()
+    peer = peer_text(address, port)
+    try:
+        # A literal address, so no lookup happens here, and one address means one attempt.
+        _, stream = await loop.create_connection(lambda: Stream(peer, contexts), address, port)
+    except OSError as error:
+        raise network_error(error, f"connecting to {peer}") from error
+    return stream
+
+
+class Stream(asyncio.Protocol):
+    """A connection (:class:`watchbill.ports.Connection`). One task reads and one writes."""
+
+    def __init__(self, peer: str, contexts: Contexts) -> None:
+        self._peer = peer
+        self._contexts = contexts
+        self._transport: asyncio.Transport
+        self._tls: TlsClient | None = None
+        self._received: deque[bytes] = deque()
+        self._buffered = 0
+        self._reading_paused = False
+        self._ended = False
+        self._lost: NetworkError | None = None
+        self._reader: asyncio.Future[None] | None = None
+        self._writer: asyncio.Future[None] | None = None
+        self._writing_paused = False
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        # TCP_NODELAY is set by asyncio and by uvloop for every TCP transport.
+        self._transport = cast("asyncio.Transport", transport)
+
+    def data_received(self, data: bytes) -> None:
+        self._received.append(data)
+        self._buffered += len(data)
+        if self._buffered >= MOST_AT_ONCE and not self._reading_paused:
+            self._reading_paused = True
+            self._transport.pause_reading()
+        _wake(self._reader)
+
+    def eof_received(self) -> bool:
+        self._ended = True
+        _wake(self._reader)
+        return True  # we close, and only by aborting
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        if isinstance(exc, OSError):
+            self._lost = network_error(exc, f"talking to {self._peer}", otherwise=Reason.RESET)
+        else:
+            self._lost = NetworkError(Reason.RESET, f"the connection to {self._peer} is closed")
+            self._ended = True
+        _wake(self._reader)
+        _wake(self._writer)
+
+    def pause_writing(self) -> None:
+        self._writing_paused = True
+
+    def resume_writing(self) -> None:
+        self._writing_paused = False
+        _wake(self._writer)
+
+    async def send(self, data: bytes) -> None:
+        if self._tls is not None:
+            data = self._tls.encrypt(data)
+        await self._write(data)
+
+    async def receive(self) -> bytes:
+        if self._tls is None:
+            return await self._read()
+        while (data := self._tls.decrypt(MOST_AT_ONCE)) is None:
+            await self._answer(self._tls)
+            incoming = await self._read()
+            if not incoming:
+                return b""  # no close_notify: HTTP knows by itself whether something is missing
+            self._tls.feed(incoming)
+        return data
+
+    async def start_tls(
+        self, options: TlsOptions, *, server_name: str, alpn: tuple[str, ...] = ()
+    ) -> TlsSession:
+        tls = TlsClient(self._contexts.get(options, alpn), options.server_name or server_name)
+        try:
+            await self._shake_hands(tls)
+        except NetworkError as error:
+            if error.reason is not Reason.RESET:
+                raise
+            raise NetworkError(Reason.TLS, f"{error.message} during the TLS handshake") from error
+        self._tls = tls
+        return tls.session()
+
+    async def close(self) -> None:
+        try:
+            if self._tls is not None and self._open and self._transport.get_write_buffer_size() == 0:
+                self._transport.write(self._tls.close_notify())
+                await asyncio.sleep(
+                    0
+                )  # uvloop writes at the end of the turn; the peer's answer is not waited for
+        finally:
+            self._transport.abort()
+
+    @property
+    def _open(self) -> bool:
+        return self._lost is None and not self._transport.is_closing()
+
+    async def _shake_hands(self, tls: TlsClient) -> None:
+        while not self._step(tls):
+            await self._answer(tls)
+            incoming = await self._read()
+            if not incoming:
+                raise NetworkError(Reason.TLS, f"{self._peer} hung up during the TLS handshake")
+            tls.feed(incoming)
+        await self._answer(tls)
+
+    def _step(self, tls: TlsClient) -> bool:
+        try:
+            return tls.handshake()
+        except NetworkError:
+            if self._open and (alert := tls.outgoing()):
+                self._transport.write(alert)
+            raise
+
+    async def _answer(self, tls: TlsClient) -> None:
+        if outgoing := tls.outgoing():
+            await self._write(outgoing)
+
+    async def _write(self, data: bytes) -> None:
+        if not self._open:
+            raise self._gone()
+        self._transport.write(data)
+        while self._writing_paused:
+            if self._lost is not None:
+                raise self._gone()
+            self._writer = asyncio.get_running_loop().create_future()
+            try:
+                await self._writer
+            finally:
+                self._writer = None
+
+    async def _read(self) -> bytes:
+        while not self._received:
+            if self._ended:
+                return b""
+            if self._lost is not None:
+                raise self._gone()
+            self._reader = asyncio.get_running_loop().create_future()
+            try:
+                await self._reader
+            finally:
+                self._reader = None
+        return self._take()
+
+    def _take(self) -> bytes:
+        data = self._received.popleft()
+        if len(data) > MOST_AT_ONCE:
+            self._received.appendleft(data[MOST_AT_ONCE:])
+            data = data[:MOST_AT_ONCE]
+        self._buffered -= len(data)
+        if self._reading_paused and not self._received and self._open:
+            self._reading_paused = False
+            self._transport.resume_reading()
+        return data
+
+    def _gone(self) -> NetworkError:
+        lost = self._lost
+        if lost is None:
+            return NetworkError(Reason.RESET, f"the connection to {self._peer} is closed")
+        return NetworkError(lost.reason, lost.message)
+
+
+def _wake(waiter: asyncio.Future[None] | None) -> None:
+    if waiter is not None and not waiter.done():
+        waiter.set_result(None)

@@ -1,0 +1,32 @@
+"""The front door: the table from a check's type to its prober."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from functools import partial
+
+from watchbill.domain.units import Instant
+from watchbill.ports import Network, Offload
+from watchbill.probes.attempt import Prober
+from watchbill.probes.prepared import PerCheck
+
+
+def probers(
+    network: Network,
+    clock_now: Callable[[], Instant],
+    offload: Offload,
+    last_heartbeat: Callable[[str], Instant],
+) -> Mapping[str, Prober]:
+    """One prober per type. ``last_heartbeat``: the later of the last ping and the first registration, by check id."""
+    from watchbill.probes import dns, heartbeat, http, icmp, tcp, tls  # noqa: PLC0415
+
+    return {
+        "http": partial(
+            http.probe, network=network, now=clock_now, offload=offload, prepared=PerCheck(http.prepare).of
+        ),
+        "tcp": partial(tcp.probe, network=network),
+        "tls": partial(tls.probe, network=network, now=clock_now),
+        "dns": partial(dns.probe, network=network),
+        "icmp": partial(icmp.probe, network=network),
+        "heartbeat": partial(heartbeat.probe, now=clock_now, last_seen=last_heartbeat),
+    }
