@@ -49,6 +49,7 @@ class MetricsOptions(Declared):
     probe: bool = True
     phases: bool = False
     certificates: bool = False
+    details: bool = False
     buckets: Annotated[tuple[Bucket, ...], Field(min_length=1, max_length=20), AfterValidator(_ascending)] = (
         LATENCY_BUCKETS
     )

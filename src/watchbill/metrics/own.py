@@ -1,0 +1,182 @@
+"""The families over all checks: what Watchbill knows of its configuration, its work and its process."""
+
+from __future__ import annotations
+
+import sys
+from collections import Counter
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+
+from prometheus_client import CollectorRegistry, ProcessCollector
+
+from watchbill.board import Board
+from watchbill.clock import Clock
+from watchbill.domain.checks import TYPE_NAMES
+from watchbill.domain.messages import ConfigRejected, ConfigReloaded
+from watchbill.domain.results import Reason
+from watchbill.domain.status import STATUS_VALUE
+from watchbill.domain.units import SECOND, Instant
+from watchbill.metrics.exposition import Family, histogram, labels, number, sample, samples
+from watchbill.metrics.sources import Sources
+
+OWN_FAMILIES: tuple[Family, ...] = (
+    Family("watchbill_service_status", "gauge", "1 up, 0.5 degraded, 0 down; absent while unknown.", ("service",)),
+    Family("watchbill_checks", "gauge", "Registered checks.", ("type",)),
+    Family("watchbill_failures_total", "counter", "Scheduled probes that failed or erred, by their primary reason.", ("type", "reason")),
+    Family("watchbill_slots_skipped_total", "counter", "Scheduled slots that were not probed.", ("reason",)),
+    Family("watchbill_schedule_delay_seconds", "histogram", "From the instant a slot is due to the start of its probe."),
+    Family("watchbill_event_loop_lag_seconds", "histogram", "How late the event loop woke from a short sleep."),
+    Family("watchbill_probes_running", "gauge", "Probes in flight."),
+    Family("watchbill_clock_drift_seconds", "gauge", "Wall clock minus the timeline that slots are on."),
+    Family("watchbill_history_rows_total", "counter", "Rows committed to history."),
+    Family("watchbill_history_dropped_rows_total", "counter", "Rows given up because the store did not take them in time."),
+    Family("watchbill_history_pending", "gauge", "Events waiting for their commit."),
+    Family("watchbill_history_commit_seconds", "histogram", "How long commits to history took."),
+    Family("watchbill_history_commit_failures_total", "counter", "Commits to history that failed and were retried."),
+    Family("watchbill_handler_errors_total", "counter", "Event subscribers that raised.", ("handler",)),
+    Family("watchbill_log_dropped_total", "counter", "Log lines given up because nobody read them in time."),
+    Family("watchbill_http_requests_total", "counter", "HTTP requests answered.", ("route", "method", "code")),
+    Family("watchbill_http_request_duration_seconds", "histogram", "How long HTTP requests took.", ("route",)),
+    Family("watchbill_config_last_reload_successful", "gauge", "1 if the last load of the configuration succeeded."),
+    Family("watchbill_config_last_reload_success_timestamp_seconds", "gauge", "When the configuration was last loaded successfully."),
+    Family("watchbill_config_info", "gauge", "The running configuration; always 1.", ("digest", "revision")),
+    Family("watchbill_build_info", "gauge", "The running program; always 1.", ("version", "python")),
+)  # fmt: skip
+_FAMILY = {family.name: family for family in OWN_FAMILIES}
+
+Block = tuple[Family, str]
+
+
+@dataclass(slots=True)
+class ReloadState:
+    """What the last attempts to load the configuration came to."""
+
+    successful: bool = False
+    succeeded_at: Instant = 0
+    digest: str | None = None
+    revision: str = ""
+
+    def reloaded(self, event: ConfigReloaded) -> None:
+        self.successful, self.succeeded_at = True, event.at
+        self.digest, self.revision = event.loaded.digest, event.loaded.revision
+
+    def rejected(self, event: ConfigRejected) -> None:
+        self.successful = False
+
+
+class OwnFamilies:
+    """Renders ``OWN_FAMILIES`` and the process's."""
+
+    def __init__(self, *, board: Board, clock: Clock, sources: Sources, version: str) -> None:
+        self._board = board
+        self._clock = clock
+        self._sources = sources
+        self._build = {"version": version, "python": ".".join(map(str, sys.version_info[:3]))}
+        self._process = CollectorRegistry()
+        ProcessCollector(registry=self._process)
+        self.reloads = ReloadState()
+
+    def blocks(self) -> Iterator[Block]:
+        for name, text in self._texts():
+            yield _FAMILY[name], text
+        yield from self._process_blocks()
+
+    def _texts(self) -> Iterator[tuple[str, str]]:
+        yield from self._board_texts()
+        yield from self._scheduler_texts()
+        yield from self._history_texts()
+        yield from self._border_texts()
+        yield from self._config_texts()
+
+    def _board_texts(self) -> Iterator[tuple[str, str]]:
+        board = self._board
+        name = "watchbill_service_status"
+        known = [(service, STATUS_VALUE.get(status)) for service, status in board.services.items()]
+        yield name, samples(name, "service", [(key, value) for key, value in known if value is not None])
+        name = "watchbill_checks"
+        counts: Counter[str] = Counter(state.check.type for state in board.checks.values())
+        yield name, samples(name, "type", [(kind, counts[kind]) for kind in TYPE_NAMES])
+        name = "watchbill_failures_total"
+        yield name, "".join(self._failures(name))
+        name = "watchbill_slots_skipped_total"
+        yield name, samples(name, "reason", [(reason.value, n) for reason, n in board.skipped.items()])
+
+    def _failures(self, name: str) -> Iterable[str]:
+        """Every reason of every type in use, also those that never happened."""
+        failures = self._board.failures
+        for kind in dict.fromkeys(kind for kind, _ in failures):
+            for reason in Reason:
+                count = failures.get((kind, reason), 0)
+                yield f'{name}{{type="{kind}",reason="{reason.value}"}} {count}\n'
+
+    def _scheduler_texts(self) -> Iterator[tuple[str, str]]:
+        yield _single("watchbill_clock_drift_seconds", self._clock.drift() / SECOND)
+        if self._sources.scheduler is None:
+            return
+        numbers = self._sources.scheduler()
+        for name, seen in (
+            ("watchbill_schedule_delay_seconds", numbers.delay),
+            ("watchbill_event_loop_lag_seconds", numbers.lag),
+        ):
+            yield name, histogram(name, "", seen)
+        yield _single("watchbill_probes_running", numbers.running)
+
+    def _history_texts(self) -> Iterator[tuple[str, str]]:
+        if self._sources.writer is None:
+            return
+        numbers = self._sources.writer()
+        yield _single("watchbill_history_rows_total", numbers.rows)
+        yield _single("watchbill_history_dropped_rows_total", numbers.dropped_rows)
+        yield _single("watchbill_history_pending", numbers.pending)
+        name = "watchbill_history_commit_seconds"
+        yield name, histogram(name, "", numbers.commits)
+        yield _single("watchbill_history_commit_failures_total", numbers.failures)
+
+    def _border_texts(self) -> Iterator[tuple[str, str]]:
+        if self._sources.bus is not None:
+            name = "watchbill_handler_errors_total"
+            yield name, samples(name, "handler", self._sources.bus().handler_errors.items())
+        if self._sources.log is not None:
+            yield _single("watchbill_log_dropped_total", self._sources.log().dropped)
+        if self._sources.http is not None:
+            yield from _http_texts(self._sources)
+
+    def _config_texts(self) -> Iterator[tuple[str, str]]:
+        reloads = self.reloads
+        yield _single("watchbill_config_last_reload_successful", reloads.successful)
+        yield _single("watchbill_config_last_reload_success_timestamp_seconds", reloads.succeeded_at / SECOND)
+        if reloads.digest is not None:
+            name = "watchbill_config_info"
+            info = {"digest": reloads.digest, "revision": reloads.revision}
+            yield name, sample(name, labels(info), 1)
+        yield "watchbill_build_info", sample("watchbill_build_info", labels(self._build), 1)
+
+    def _process_blocks(self) -> Iterator[Block]:
+        for metric in self._process.collect():
+            counter = metric.type == "counter"
+            name = f"{metric.name}_total" if counter else metric.name
+            text = "".join(f"{seen.name} {number(seen.value)}\n" for seen in metric.samples)
+            yield Family(name, "counter" if counter else "gauge", metric.documentation), text
+
+
+def _single(name: str, value: float) -> tuple[str, str]:
+    return name, sample(name, "", value)
+
+
+def _http_texts(sources: Sources) -> Iterator[tuple[str, str]]:
+    if sources.http is None:
+        return
+    numbers = sources.http()
+    name = "watchbill_http_requests_total"
+    yield (
+        name,
+        "".join(
+            sample(name, labels({"route": route, "method": method, "code": str(code)}), count)
+            for (route, method, code), count in numbers.requests.items()
+        ),
+    )
+    name = "watchbill_http_request_duration_seconds"
+    yield (
+        name,
+        "".join(histogram(name, labels({"route": route}), seen) for route, seen in numbers.durations.items()),
+    )

@@ -1,0 +1,137 @@
+"""The whole exposition: every check's cached lines, family by family, and the families over all checks.
+
+The lines of a check are made anew only when its state has changed, or its result has grown stale. With many
+checks that is done in slices, so that a scrape never holds the event loop for long.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+
+from anyio.lowlevel import checkpoint
+
+from watchbill.board import Board, CheckState
+from watchbill.clock import Clock
+from watchbill.domain.checks import Check
+from watchbill.domain.messages import ConfigRejected, ConfigReloaded
+from watchbill.domain.status import Status
+from watchbill.domain.units import Instant
+from watchbill.metrics.checks import CHECK_FAMILIES, CheckLabels, Row, fresh_until, labels_of, row_of
+from watchbill.metrics.exposition import OPENMETRICS, OPENMETRICS_END, TEXT, Family, prefers_openmetrics
+from watchbill.metrics.own import OwnFamilies
+from watchbill.metrics.sources import Sources
+
+SLICE = 50
+
+
+@dataclass(slots=True)
+class _Kept:
+    """A check's lines and what they were made from."""
+
+    state: CheckState
+    check: Check
+    version: int
+    status: Status
+    fresh_until: Instant
+    stale: bool
+    labels: CheckLabels
+    row: Row
+
+    def is_of(self, state: CheckState) -> bool:
+        """Made from this very revision of this check."""
+        return self.state is state and self.check is state.check
+
+    def holds_for(self, state: CheckState, now: Instant) -> bool:
+        return (
+            self.version == state.version
+            and self.status is state.status
+            and (now > self.fresh_until) is self.stale
+            and self.is_of(state)
+        )
+
+
+class Metrics:
+    """``/metrics``: a projection of the board and of the parts' own numbers."""
+
+    def __init__(
+        self, *, board: Board, clock: Clock, sources: Sources | None = None, version: str = ""
+    ) -> None:
+        self._board = board
+        self._clock = clock
+        self._own = OwnFamilies(board=board, clock=clock, sources=sources or Sources(), version=version)
+        self._kept: dict[str, _Kept] = {}
+
+    # --- subscribers --------------------------------------------------------------------------------
+
+    def reloaded(self, event: ConfigReloaded) -> None:
+        self._own.reloads.reloaded(event)
+
+    def rejected(self, event: ConfigRejected) -> None:
+        self._own.reloads.rejected(event)
+
+    # --- the page -----------------------------------------------------------------------------------
+
+    def render(self, accept: str = "") -> tuple[str, bytes]:
+        """Content type and body, at once; for a few checks, and for tests."""
+        now = self._clock.now()
+        rows = [self._row(state, now) for state in self._board.checks.values()]
+        openmetrics = prefers_openmetrics(accept)
+        return _type(openmetrics), b"".join(self._parts(rows, openmetrics=openmetrics))
+
+    async def expose(self, accept: str = "") -> tuple[str, list[bytes]]:
+        """The same in parts, letting others run in between.
+
+        The lines of all checks are taken in one step at the end, so a check deleted meanwhile is not there.
+        """
+        now = self._clock.now()
+        for index, state in enumerate(list(self._board.checks.values())):
+            self._row(state, now)
+            if index % SLICE == SLICE - 1:
+                await checkpoint()
+        rows = [self._row(state, now) for state in self._board.checks.values()]
+        openmetrics = prefers_openmetrics(accept)
+        body = []
+        for part in self._parts(rows, openmetrics=openmetrics):
+            body.append(part)
+            await checkpoint()
+        return _type(openmetrics), body
+
+    def _parts(self, rows: list[Row], *, openmetrics: bool) -> Iterator[bytes]:
+        """One part a family that has samples."""
+        self._forget_deleted()
+        columns: Iterable[Row] = zip(*rows, strict=True)
+        for family, column in zip(CHECK_FAMILIES, columns, strict=False):
+            yield _block(family, column, openmetrics=openmetrics)
+        for family, text in self._own.blocks():
+            yield _block(family, (text.encode(),), openmetrics=openmetrics)
+        if openmetrics:
+            yield OPENMETRICS_END.encode()
+
+    def _row(self, state: CheckState, now: Instant) -> Row:
+        kept = self._kept.get(state.check.id)
+        if kept is not None and kept.holds_for(state, now):
+            return kept.row
+        labels = kept.labels if kept is not None and kept.is_of(state) else labels_of(state)
+        until = fresh_until(state)
+        stale = now > until
+        row = row_of(state, labels, stale=stale, options=self._board.options)
+        self._kept[state.check.id] = _Kept(
+            state, state.check, state.version, state.status, until, stale, labels, row
+        )
+        return row
+
+    def _forget_deleted(self) -> None:
+        if len(self._kept) > len(self._board.checks):
+            self._kept = {key: kept for key, kept in self._kept.items() if key in self._board.checks}
+
+
+def _type(openmetrics: bool) -> str:
+    return OPENMETRICS if openmetrics else TEXT
+
+
+def _block(family: Family, lines: Row, *, openmetrics: bool) -> bytes:
+    """The family with its header; nothing where it has no sample."""
+    if not any(lines):
+        return b""
+    return b"".join((family.header(openmetrics=openmetrics).encode(), *lines))

@@ -1,0 +1,61 @@
+"""Where the exporter's own numbers come from: each part hands out its ``statistics()``."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Protocol
+
+from watchbill.board import Histogram
+from watchbill.bus import BusStatistics
+
+
+class SchedulerNumbers(Protocol):
+    """``delay``: from a slot's instant to the start of its probe. ``lag``: how late the loop woke."""
+
+    @property
+    def delay(self) -> Histogram: ...
+    @property
+    def lag(self) -> Histogram: ...
+    @property
+    def running(self) -> int: ...
+
+
+class WriterNumbers(Protocol):
+    """Rows committed and dropped, events waiting, commits and their failures."""
+
+    @property
+    def rows(self) -> int: ...
+    @property
+    def dropped_rows(self) -> int: ...
+    @property
+    def pending(self) -> int: ...
+    @property
+    def commits(self) -> Histogram: ...
+    @property
+    def failures(self) -> int: ...
+
+
+class LogNumbers(Protocol):
+    @property
+    def dropped(self) -> int: ...
+
+
+class HttpNumbers(Protocol):
+    """``requests`` by route template, method and status code; ``durations`` by route template."""
+
+    @property
+    def requests(self) -> Mapping[tuple[str, str, int], int]: ...
+    @property
+    def durations(self) -> Mapping[str, Histogram]: ...
+
+
+@dataclass(frozen=True, slots=True)
+class Sources:
+    """One callable a part; a part that is not there has no families."""
+
+    bus: Callable[[], BusStatistics] | None = None
+    scheduler: Callable[[], SchedulerNumbers] | None = None
+    writer: Callable[[], WriterNumbers] | None = None
+    log: Callable[[], LogNumbers] | None = None
+    http: Callable[[], HttpNumbers] | None = None
