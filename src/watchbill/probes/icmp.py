@@ -1,0 +1,108 @@
+"""ICMP: a train of echo requests, its losses and its round trips."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from functools import partial
+from statistics import fmean, pstdev
+
+import anyio
+
+from watchbill.domain.checks import Icmp
+from watchbill.domain.expectations import latency_failures
+from watchbill.domain.results import Reason
+from watchbill.ports import EchoReply, Network, NetworkError
+from watchbill.probes.attempt import Attempt
+
+LONGEST_SPACING_SECONDS = 1.0
+LAST_WORD_SHARE = 0.05
+LAST_WORD_SECONDS = 0.1
+
+
+@dataclass(slots=True)
+class _Train:
+    """What became of the packets sent."""
+
+    replies: list[EchoReply] = field(default_factory=list)
+    unreachable: NetworkError | None = None
+    own_side: NetworkError | None = None
+
+
+async def probe(check: Icmp, attempt: Attempt, *, network: Network) -> None:
+    """Send ``count`` requests, the first at once and the others at even distances of at most a second.
+
+    The last replies are awaited until just before the timeout, so that packets lost are judged as loss.
+
+    :raises NetworkError: where our own side cannot send, or the name has no address.
+    """
+    attempt.phases.start("resolve")
+    address = await network.resolve(check.host, check.ip_family)
+    attempt.phases.start("processing")
+    resolving = attempt.phases.seconds["resolve"]
+    attempt.facts |= {
+        "address": address,
+        "ip_protocol": 6 if ":" in address else 4,
+        "dns_lookup_seconds": resolving,
+    }
+    timeout = check.timeout.total_seconds()
+    left = timeout - resolving - min(LAST_WORD_SECONDS, LAST_WORD_SHARE * timeout)
+    train = await _send(address, check.count, max(left, 0.001), network)
+    attempt.phases.stop()
+    if train.own_side is not None:
+        raise train.own_side
+    _judge(check, train, attempt)
+
+
+async def _send(address: str, count: int, within_seconds: float, network: Network) -> _Train:
+    train = _Train()
+    spacing = min(LONGEST_SPACING_SECONDS, within_seconds / count)
+
+    async def one(after_seconds: float) -> None:
+        await anyio.sleep(after_seconds)
+        try:
+            reply = await network.echo(address, timeout_seconds=within_seconds - after_seconds)
+        except NetworkError as error:
+            if error.reason is Reason.UNREACHABLE:
+                train.unreachable = error
+            else:
+                train.own_side = error
+                packets.cancel_scope.cancel()
+        else:
+            if reply is not None:
+                train.replies.append(reply)
+
+    async with anyio.create_task_group() as packets:
+        for number in range(count):
+            packets.start_soon(partial(one, number * spacing), name=f"echo {number + 1}")
+    return train
+
+
+def _judge(check: Icmp, train: _Train, attempt: Attempt) -> None:
+    lost = check.count - len(train.replies)
+    loss = 100 * lost / check.count
+    attempt.facts |= {
+        "packets_sent": check.count,
+        "packets_received": len(train.replies),
+        "loss_percent": loss,
+    }
+    if train.unreachable is not None and not train.replies:
+        attempt.fail(Reason.UNREACHABLE, train.unreachable.message)
+    if not check.expect.loss.holds(loss):
+        packets = f"{lost} of {check.count} packet{'s' if check.count > 1 else ''}"
+        attempt.fail(Reason.LOSS, f"loss must be {check.expect.loss}%, got {loss:.3g}% ({packets} lost)")
+    if train.replies:
+        average = _round_trips(train.replies, attempt)
+        attempt.failures += latency_failures(check.expect.latency, average, of="average round trip")
+
+
+def _round_trips(replies: list[EchoReply], attempt: Attempt) -> float:
+    seconds = [reply.round_trip_seconds for reply in replies]
+    attempt.facts |= {
+        "rtt_min": min(seconds),
+        "rtt_avg": fmean(seconds),
+        "rtt_max": max(seconds),
+        "rtt_stddev": pstdev(seconds),
+    }
+    if replies[-1].hop_limit is not None:
+        attempt.facts["hop_limit"] = replies[-1].hop_limit
+    return fmean(seconds)
