@@ -1,0 +1,304 @@
+"""History in one DuckDB file: one writer thread, two readers, each with a cursor of its own.
+
+A connection refuses a second thread, so whoever works holds a limiter and a cursor. What goes wrong in the file is a
+:class:`~watchbill.domain.errors.StorageError`; after a fatal one (a disk that filled up during a checkpoint) every
+statement fails until :meth:`DuckDbStorage.reopen`.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager, suppress
+from functools import partial
+from typing import Any, TypeVar
+
+import anyio.to_thread
+import duckdb
+import structlog
+
+from watchbill.domain.errors import StorageError
+from watchbill.domain.schedule import Span
+from watchbill.domain.status import Status
+from watchbill.domain.units import SECOND, Instant, Micros
+from watchbill.ports import Batch, Coverage, Opening, StorageStatistics, StoredResult
+from watchbill.storage import duckdb_queries as sql
+from watchbill.storage.duckdb_batch import Writing, write_batch
+from watchbill.storage.duckdb_file import DuckDbFile
+from watchbill.storage.rows import Row, latest_horizon, result_of, stored_result_of
+
+T = TypeVar("T")
+READERS = 2
+ROWS_A_FETCH = 1_000  # converting rows holds the interpreter lock: 1,000 take about a millisecond
+PRUNED_AT_ONCE: Micros = 3_600 * SECOND
+MARK_EVERY_SECONDS = 1.0
+
+log = structlog.get_logger()
+
+
+async def open_duckdb(path: str, *, location: str) -> DuckDbStorage:
+    """Lock, create or mend, migrate and load the file.
+
+    :raises StorageLockedError: another process holds it.
+    :raises StorageError: it cannot be used.
+    """
+    store = DuckDbStorage(DuckDbFile(path), location=location)
+    try:
+        await store.reopen()
+    except BaseException:
+        with anyio.CancelScope(shield=True):
+            await store.close()
+        raise
+    return store
+
+
+class DuckDbStorage:
+    """A :class:`~watchbill.ports.Storage` over one file. Made by :func:`open_duckdb`."""
+
+    def __init__(self, file: DuckDbFile, *, location: str) -> None:
+        self._file = file
+        self._location = location
+        self._writer = anyio.CapacityLimiter(1)
+        self._readers = anyio.CapacityLimiter(READERS)
+        self._database: duckdb.DuckDBPyConnection | None = None
+        self._write_cursor: duckdb.DuckDBPyConnection | None = None
+        self._read_cursors: list[duckdb.DuckDBPyConnection] = []
+        self._writing: Writing | None = None
+        self._attempted: tuple[Batch, int] | None = None
+        self._marked_at = 0.0
+        self._marked = 0
+
+    # --- writing ------------------------------------------------------------------------------------
+
+    async def commit(self, batch: Batch) -> None:
+        await self._in_writer(partial(self._commit, batch))
+
+    async def prune(self, before: Instant) -> int:
+        """An hour of slots a transaction, so that no commit has to wait long for its turn."""
+        gone = 0
+        while True:
+            deleted, done = await self._in_writer(partial(self._prune_slice, before))
+            gone += deleted
+            if done:
+                break
+        if gone:
+            await self._in_writer(self._checkpoint)
+        return gone
+
+    async def reopen(self) -> None:
+        async with self._every_reader():
+            await self._in_writer(self._reopen)
+
+    async def close(self) -> None:
+        async with self._every_reader():
+            await self._in_writer(self._close)
+
+    def statistics(self) -> StorageStatistics:
+        return StorageStatistics(str(self._file.path), self._file.size_bytes())
+
+    # --- reading ------------------------------------------------------------------------------------
+
+    async def opening(self, location: str) -> Opening:
+        return await self._in_reader(partial(_opening, location=location))
+
+    async def spans(self, check_id: str) -> Sequence[Span]:
+        return await self._in_reader(
+            lambda cursor: [Span(*row) for row in _rows(cursor, sql.SPANS_OF, check_id)]
+        )
+
+    async def results(
+        self, check_id: str, *, since: Instant, until: Instant, limit: int
+    ) -> Sequence[StoredResult]:
+        asked = check_id, since, until, limit
+        return await self._in_reader(
+            lambda cursor: [stored_result_of(_row(row)) for row in _rows(cursor, sql.RESULTS, *asked)]
+        )
+
+    async def coverage(self, *, since: Instant, until: Instant) -> Sequence[Coverage]:
+        return await self._in_reader(
+            lambda cursor: [Coverage(*row) for row in _rows(cursor, sql.COVERAGE, since, until)]
+        )
+
+    # --- in the writer's thread ---------------------------------------------------------------------
+
+    def _commit(self, batch: Batch) -> None:
+        cursor, writing = self._ready()
+        last = writing.sequences.get(self._location, 0)
+        if self._attempted is not None and self._attempted[0] is batch and last >= self._attempted[1]:
+            return  # its last commit did not say whether it was applied; the number it was to get does
+        self._mark()
+        self._attempted = batch, last + 1
+        # Until the commit is known to have succeeded, what was loaded is taken to be out of step.
+        self._writing = None
+        try:
+            write_batch(cursor, writing, batch, self._location)
+        except duckdb.Error as error:
+            raise self._file.error(error) from error
+        finally:
+            _roll_back(cursor)
+        self._writing = writing
+
+    def _prune_slice(self, before: Instant) -> tuple[int, bool]:
+        """Delete the oldest hour that is old enough: (rows deleted, nothing is left to delete)."""
+        cursor, _ = self._ready()
+        try:
+            [(oldest,)] = cursor.execute(sql.OLDEST_SLOT).fetchall()
+            until = before if oldest is None else min(before, oldest + PRUNED_AT_ONCE)
+            cursor.begin()
+            [(deleted,)] = cursor.execute(sql.PRUNE_RESULTS, [until]).fetchall()
+            cursor.execute(sql.KEEP_SINCE, [until])
+            if until == before:
+                self._writing = None  # checks that are long gone go with their rows
+                for statement in sql.PRUNE_REST:
+                    cursor.execute(statement, [before] if "$1" in statement else None)
+            cursor.commit()
+        except duckdb.Error as error:
+            _roll_back(cursor)
+            raise self._file.error(error) from error
+        return int(deleted), until == before
+
+    def _checkpoint(self) -> None:
+        cursor, _ = self._ready()
+        try:
+            cursor.checkpoint()
+        except duckdb.Error as error:
+            raise self._file.error(error) from error
+
+    def _reopen(self) -> None:
+        self._close_database()
+        self._file.lock()
+        database = self._file.open()
+        self._database = database
+        self._write_cursor = database.cursor()
+        self._read_cursors = [database.cursor() for _ in range(READERS)]
+
+    def _close(self) -> None:
+        if self._writing is not None:
+            self._marked_at = 0.0
+            self._mark()
+        self._close_database()
+        self._file.unlock()
+
+    def _close_database(self) -> None:
+        for connection in (*self._read_cursors, self._write_cursor, self._database):
+            if connection is not None:
+                with suppress(duckdb.Error):
+                    connection.close()
+        self._database = self._write_cursor = self._writing = None
+        self._read_cursors = []
+
+    def _ready(self) -> tuple[duckdb.DuckDBPyConnection, Writing]:
+        cursor = self._write_cursor
+        if cursor is None:
+            raise StorageError(f"{self._file.path}: closed; open it again")
+        if self._writing is None:
+            try:
+                self._writing = Writing.load(lambda query: cursor.execute(query).fetchall())
+            except duckdb.Error as error:
+                raise self._file.error(error) from error
+        return cursor, self._writing
+
+    def _mark(self) -> None:
+        """Keep the high-water mark at most a second behind; it costs a sync of its own."""
+        assert self._writing is not None  # noqa: S101 - loaded by whoever calls
+        sequence = self._writing.sequences.get(self._location, 0)
+        if sequence != self._marked and time.monotonic() - self._marked_at >= MARK_EVERY_SECONDS:
+            self._file.mark(self._location, sequence)
+            self._marked, self._marked_at = sequence, time.monotonic()
+
+    # --- whose turn it is ---------------------------------------------------------------------------
+
+    async def _in_writer(self, work: Callable[[], T]) -> T:
+        return await anyio.to_thread.run_sync(work, limiter=self._writer)
+
+    async def _in_reader(self, question: Callable[[duckdb.DuckDBPyConnection], T]) -> T:
+        return await anyio.to_thread.run_sync(partial(self._ask, question), limiter=self._readers)
+
+    def _ask(self, question: Callable[[duckdb.DuckDBPyConnection], T]) -> T:
+        try:
+            with self._reading() as cursor:
+                return question(cursor)
+        except duckdb.Error as error:
+            raise self._file.error(error) from error
+
+    @contextmanager
+    def _reading(self) -> Iterator[duckdb.DuckDBPyConnection]:
+        if not self._read_cursors:
+            raise StorageError(f"{self._file.path}: closed; open it again")
+        cursor = self._read_cursors.pop()
+        try:
+            cursor.execute("BEGIN TRANSACTION READ ONLY")
+            yield cursor
+        finally:
+            _roll_back(cursor)
+            self._read_cursors.append(cursor)
+
+    def _every_reader(self) -> _AllOf:
+        return _AllOf(self._readers)
+
+
+class _AllOf:
+    """Every token of a limiter: nobody else works meanwhile."""
+
+    def __init__(self, limiter: anyio.CapacityLimiter) -> None:
+        self._limiter = limiter
+        self._borrowers = [object() for _ in range(READERS)]
+
+    async def __aenter__(self) -> None:
+        held = []
+        try:
+            for borrower in self._borrowers:
+                await self._limiter.acquire_on_behalf_of(borrower)
+                held.append(borrower)
+        except BaseException:
+            for borrower in held:
+                self._limiter.release_on_behalf_of(borrower)
+            raise
+
+    async def __aexit__(self, *_: object) -> None:
+        for borrower in self._borrowers:
+            self._limiter.release_on_behalf_of(borrower)
+
+
+def _rows(cursor: duckdb.DuckDBPyConnection, query: str, *values: object) -> Iterator[tuple[Any, ...]]:
+    cursor.execute(query, list(values))
+    while rows := cursor.fetchmany(ROWS_A_FETCH):
+        yield from rows
+
+
+def _row(values: Sequence[Any]) -> Row:
+    check_id, location, slot, trigger, started_at, duration = values[:6]
+    return Row(check_id, location, slot, trigger, started_at, duration, tuple(values[6:11]), *values[11:])
+
+
+def _roll_back(cursor: duckdb.DuckDBPyConnection) -> None:
+    with suppress(duckdb.Error):  # a failed commit has ended its transaction already
+        cursor.rollback()
+
+
+def _opening(cursor: duckdb.DuckDBPyConnection, *, location: str) -> Opening:
+    known = list(_rows(cursor, sql.ACCOUNTED, location))
+    if not known:
+        return Opening()
+    accounted_until = int(known[0][0])
+    names = {key: (check_id, since) for key, check_id, since in _rows(cursor, sql.NAMES)}
+    spans = {row[0]: Span(*row) for row in _rows(cursor, sql.SPANS_AT, location)}
+    horizon = latest_horizon(accounted_until, max((span.interval for span in spans.values()), default=0))
+    latest = [result_of(_row(row)) for row in _rows(cursor, sql.LATEST, location, horizon)]
+    return Opening(
+        accounted_until=accounted_until,
+        spans=spans,
+        latest={result.check_id: result for result in latest},
+        statuses={
+            names[key][0]: Status(status)
+            for key, status in _rows(cursor, sql.STATUSES, location)
+            if key in names
+        },
+        rows_since={
+            names[key][0]: count
+            for key, count in _rows(cursor, sql.ROWS_SINCE, location, accounted_until)
+            if key in names
+        },
+        registered_at=dict(names.values()),
+        heartbeats={names[key][0]: at for key, at in _rows(cursor, sql.HEARTBEATS) if key in names},
+    )
