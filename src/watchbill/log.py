@@ -36,6 +36,7 @@ class LineWriter:
         self._lines: deque[str] = deque()
         self._wake = threading.Condition()
         self._closing = False
+        self._writing = False
         self._dropped = 0
         self._thread = threading.Thread(target=self._run, name="log", daemon=True)
         self._thread.start()
@@ -56,6 +57,11 @@ class LineWriter:
             self._wake.notify()
         self._thread.join(FLUSH_SECONDS)
 
+    def pending(self) -> bool:
+        """Whether lines wait to be written, or are being written."""
+        with self._wake:
+            return bool(self._lines) or self._writing
+
     def statistics(self) -> LogStatistics:
         return LogStatistics(dropped=self._dropped)
 
@@ -68,7 +74,9 @@ class LineWriter:
                     return
                 lines = list(self._lines)
                 self._lines.clear()
+                self._writing = True
             self._write_all("".join(line + "\n" for line in lines).encode(errors="replace"))
+            self._writing = False
 
     def _write_all(self, left: bytes) -> None:
         try:
