@@ -68,7 +68,10 @@ class Stream(asyncio.Protocol):
 
     def connection_lost(self, exc: Exception | None) -> None:
         if isinstance(exc, OSError):
-            self._lost = network_error(exc, f"talking to {self._peer}", otherwise=Reason.RESET)
+            lost = network_error(exc, f"talking to {self._peer}", otherwise=Reason.RESET)
+            # The kernel gave up on an established connection, which is not a connection that was never made.
+            given_up = lost.reason is Reason.CONNECT_TIMEOUT
+            self._lost = NetworkError(Reason.RESET, lost.message) if given_up else lost
         else:
             self._lost = NetworkError(Reason.RESET, f"the connection to {self._peer} is closed")
             self._ended = True

@@ -7,8 +7,12 @@ from functools import partial
 
 from watchbill.domain.units import Instant
 from watchbill.ports import Network, Offload
+from watchbill.probes import dns, heartbeat, http, icmp, tcp, tls
 from watchbill.probes.attempt import Prober
+from watchbill.probes.execute import make_execute
 from watchbill.probes.prepared import PerCheck
+
+__all__ = ["make_execute", "probers"]
 
 
 def probers(
@@ -18,8 +22,6 @@ def probers(
     last_heartbeat: Callable[[str], Instant],
 ) -> Mapping[str, Prober]:
     """One prober per type. ``last_heartbeat``: the later of the last ping and the first registration, by check id."""
-    from watchbill.probes import dns, heartbeat, http, icmp, tcp, tls  # noqa: PLC0415
-
     return {
         "http": partial(
             http.probe, network=network, now=clock_now, offload=offload, prepared=PerCheck(http.prepare).of

@@ -17,8 +17,8 @@ class PhaseClock:
     """Cuts one stretch of time into phases that add up to it.
 
     Every instant belongs to exactly one phase: starting one ends the one before. Time begins with the first
-    phase, so that what a prober prepares is not measured. A phase entered again (the next hop of a redirect) adds up. A prober that judges what
-    it measured stops the clock first. ``now`` is monotonic, in seconds.
+    phase, so that what a prober prepares is not measured; one that judges stops the clock first. A phase
+    entered again (the next hop of a redirect) adds up. ``now`` is monotonic, in seconds.
     """
 
     def __init__(self, now: Callable[[], float]) -> None:

@@ -6,10 +6,12 @@ leaves this module as an exception except cancellation.
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable, Mapping
 from contextlib import AbstractAsyncContextManager, nullcontext
 from dataclasses import dataclass, field
 from typing import Any
+from urllib.parse import quote, quote_plus
 
 import anyio
 import structlog
@@ -26,6 +28,7 @@ from watchbill.probes.prepared import PerCheck
 
 MOST_FAILURES = 20
 MOST_CHARACTERS = 500
+SHORTEST_CUT = 4
 
 log = structlog.get_logger()
 
@@ -63,7 +66,7 @@ class Executor:
         self._monotonic = monotonic
         self._location = location
         self._limiter = anyio.CapacityLimiter(limit) if isinstance(limit, int) else limit
-        self._redactions = PerCheck(redactions)
+        self._secrets = PerCheck(_spellings)
         self._statistics = ExecutorStatistics()
 
     async def execute(
@@ -115,7 +118,7 @@ class Executor:
 
     def _told(self, check: Check, attempt: Attempt) -> tuple[tuple[Failure, ...], dict[str, Any]]:
         """Failures and facts fit to be shown: no secret that a target echoed, no control characters, no novels."""
-        secrets = self._redactions.of(check)
+        secrets = self._secrets.of(check)
         failures = tuple(
             Failure(failure.reason, presentable(failure.message, secrets))
             for failure in by_precedence(tuple(attempt.failures))[:MOST_FAILURES]
@@ -148,12 +151,30 @@ def _overdue(check: Check, phase: Phase | None) -> Failure:
     return Failure(reason, f"timed out after {format_duration(check.timeout)}{_DOING.get(phase, '')}")
 
 
+def _spellings(check: Check) -> tuple[str, ...]:
+    """The check's secrets, also as a JSON string or a URL would hold them, the longest first."""
+    plain = redactions(check)
+    spelled = {
+        form for text in plain for form in (text, json.dumps(text)[1:-1], quote(text), quote_plus(text))
+    }
+    return tuple(sorted(spelled, key=lambda text: (-len(text), text)))
+
+
 def presentable(text: str, secrets: tuple[str, ...] = ()) -> str:
-    """One printable line of at most 500 characters."""
+    """One printable line of at most 500 characters, without secrets, also where the text was cut within one."""
     text = redact(text, secrets)
+    if "…" in text:
+        text = _without_cut_secrets(text, secrets)
     if not text.isprintable():
         text = "".join(char if char.isprintable() else "\N{REPLACEMENT CHARACTER}" for char in text)
     return text if len(text) <= MOST_CHARACTERS else text[: MOST_CHARACTERS - 1] + "…"
+
+
+def _without_cut_secrets(text: str, secrets: tuple[str, ...]) -> str:
+    for secret in secrets:
+        for length in range(len(secret) - 1, SHORTEST_CUT - 1, -1):
+            text = text.replace(secret[:length] + "…", "***…")
+    return text
 
 
 def _shown(value: Any, secrets: tuple[str, ...]) -> Any:
