@@ -90,6 +90,7 @@ class Metrics:
             if index % SLICE == SLICE - 1:
                 await checkpoint()
         rows = [self._row(state, now) for state in self._board.checks.values()]
+        await checkpoint()
         openmetrics = prefers_openmetrics(accept)
         body = []
         for part in self._parts(rows, openmetrics=openmetrics):
