@@ -150,6 +150,7 @@ def shown(value: Any) -> str:
 def describe(spec: Spec) -> str:
     """``http  https://shop.example/  every 30s``."""
     fields = spec.fields
+    parked = "" if spec.enabled else ", not enabled"
     match spec.type:
         case "http":
             what = fields.get("url")
@@ -159,10 +160,9 @@ def describe(spec: Spec) -> str:
             server = f" at {fields['server']}" if "server" in fields else ""
             what = f"{fields.get('name')} {fields.get('record', 'A')}{server}"
         case "heartbeat":
-            what = f"called every {fields.get('every')}"
+            return f"{spec.type:9}  expected every {plain(fields.get('every'))}, judged every {interval(spec)}{parked}"
         case _:
             what = fields.get("host")
-    parked = "" if spec.enabled else ", not enabled"
     return f"{spec.type:9}  {plain(what)}  every {interval(spec)}{parked}"
 
 

@@ -10,13 +10,13 @@ from typing import Any
 
 import click
 from pydantic import SecretStr
-from watchbill.domain.series import SERIES
 
 from watchbill.cli.difference import Difference, as_json, as_markdown, as_text, with_known_files, without_root
 from watchbill.cli.outside import Outside
 from watchbill.client import DEFAULT_SERVER, Client
 from watchbill.domain.config import LoadedConfig
 from watchbill.domain.plan import FieldChange, diff, effective_moves, field_changes
+from watchbill.domain.series import SERIES
 from watchbill.domain.specs import Spec, spec_from_masked, spec_of
 
 CHANGES = 2

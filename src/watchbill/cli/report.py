@@ -164,29 +164,29 @@ def _warn(found: Sequence[Line]) -> None:
 
 
 def _text(found: Sequence[Line], period: tuple[str, str], by: str) -> str:
-    located = any(line.location for line in found)
-    header = [by.upper(), *(["LOCATION"] if located else []), "UPTIME", "COVERAGE", "EXPECTED"]
-    header += [*map(str.upper, OUTCOMES), "UNACCOUNTED", *QUANTILES]
-    left = 2 if located else 1
-    rows = [_cells(line, located=located) for line in found]
-    right = [False] * left + [True] * (len(header) - left)
     head = f"{period[0]} to {period[1]}"
-    return "\n".join([head, "", *table(header, rows, right=right)]) if rows else f"{head}\n\nno slots"
+    if not found:
+        return f"{head}\n\nno slots"
+    # A column of zeros says nothing; success and failure always stand, since uptime is made of them.
+    outcomes = [each for each in OUTCOMES if each in OUTCOMES[:2] or any(line.slots[each] for line in found)]
+    names = [by.upper(), *(["LOCATION"] if any(line.location for line in found) else [])]
+    header = [*names, "UPTIME", "COVERAGE", "EXPECTED", *map(str.upper, outcomes), *QUANTILES]
+    rows = [_cells(line, outcomes, located=len(names) > 1) for line in found]
+    right = [False] * len(names) + [True] * (len(header) - len(names))
+    return "\n".join([head, "", *table(header, rows, right=right), "", _accounts(found)])
 
 
-def _cells(line: Line, *, located: bool) -> list[str]:
-    counts = [line.expected, *line.slots.values(), line.unaccounted]
+def _accounts(found: Sequence[Line]) -> str:
+    expected = sum(line.expected for line in found)
+    lost = sum(line.unaccounted for line in found)
+    return f"{count(expected, 'slot')} expected, {lost:,} unaccounted"
+
+
+def _cells(line: Line, outcomes: Sequence[str], *, located: bool) -> list[str]:
+    counts = [line.expected, *(line.slots[outcome] for outcome in outcomes)]
     latency = ["-" if value is None else seconds(value) for value in line.latency.values()]
-    name = plain(line.name) or "(none)"
-    place = [plain(line.location)] if located else []
-    return [
-        name,
-        *place,
-        _judged(line),
-        percent(line.coverage),
-        *(f"{number:,}" for number in counts),
-        *latency,
-    ]
+    names = [plain(line.name) or "(none)", *([plain(line.location)] if located else [])]
+    return [*names, _judged(line), percent(line.coverage), *(f"{number:,}" for number in counts), *latency]
 
 
 def _judged(line: Line) -> str:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import click
+
 from watchbill.config.schema import render
 
 

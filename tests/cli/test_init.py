@@ -1,0 +1,78 @@
+"""`init` writes a file that explains itself and is valid as it stands."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from tests.cli.support import Run, golden
+
+TARGETS = (
+    "https://shop.example/",
+    "http://127.0.0.1:8080/health",
+    "db.example:5432",
+    "gateway.example",
+    "tls://shop.example",
+    "dns://9.9.9.9/shop.example",
+)
+
+
+def test_the_file_is_as_it_was_agreed(run: Run) -> None:
+    answer = run("init", *TARGETS, "-o", "-")
+    assert (answer.exit_code, answer.stderr) == (0, "")
+    golden("init.yaml", answer.stdout)
+
+
+@pytest.mark.parametrize("targets", [(), TARGETS, ("https://x.example/a", "https://x.example/a", "x", "x")])
+def test_the_file_is_valid(run: Run, tmp_path: Path, targets: tuple[str, ...]) -> None:
+    assert run("init", *targets).exit_code == 0
+    answer = run("validate", "checks.yaml")
+    assert answer.output.startswith(f"checks.yaml: valid: {len(targets) or 1} check")
+    assert answer.exit_code == 0
+
+
+def test_what_to_do_next_is_said_on_stderr(run: Run) -> None:
+    answer = run("init", "https://shop.example/", "-o", "shop.yaml")
+    assert answer.stdout == ""
+    assert answer.stderr.splitlines() == [
+        "wrote shop.yaml with 1 check",
+        "next: watchbill validate shop.yaml; watchbill probe shop.yaml; watchbill run shop.yaml",
+    ]
+
+
+def test_a_file_that_exists_is_kept(run: Run, tmp_path: Path) -> None:
+    (tmp_path / "checks.yaml").write_text("mine")
+    answer = run("init", "https://shop.example/")
+    assert (answer.exit_code, answer.stdout) == (1, "")
+    assert answer.stderr == "watchbill: checks.yaml exists; --force overwrites it, -o names another file\n"
+    assert (tmp_path / "checks.yaml").read_text() == "mine"
+
+
+def test_force_overwrites_it(run: Run, tmp_path: Path) -> None:
+    (tmp_path / "checks.yaml").write_text("mine")
+    assert run("init", "https://shop.example/", "--force").exit_code == 0
+    assert "shop.example:" in (tmp_path / "checks.yaml").read_text()
+
+
+def test_a_folder_that_is_missing_is_one_line(run: Run) -> None:
+    answer = run("init", "-o", "nowhere/checks.yaml")
+    assert answer.exit_code == 1
+    assert answer.stderr == "watchbill: [Errno 2] No such file or directory: 'nowhere/checks.yaml'\n"
+
+
+def test_a_password_never_reaches_the_file(run: Run) -> None:
+    answer = run("init", "https://bob:hunter2@shop.example/a", "-o", "-")
+    assert "hunter2" not in answer.output
+    assert 'username: "bob", password: "${SHOP_EXAMPLE_A_PASSWORD}"' in answer.stdout
+
+
+def test_a_dollar_is_no_reference(run: Run) -> None:
+    assert 'url: "https://shop.example/$${x}"' in run("init", "https://shop.example/${x}", "-o", "-").stdout
+
+
+def test_a_target_that_is_none_writes_nothing(run: Run, tmp_path: Path) -> None:
+    answer = run("init", "shop.example/path")
+    assert answer.exit_code == 1
+    assert answer.stderr == "watchbill: shop.example/path: add a scheme, such as https://shop.example/path\n"
+    assert list(tmp_path.iterdir()) == []
