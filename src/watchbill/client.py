@@ -251,7 +251,7 @@ def _base(server: str) -> tuple[str, tuple[str, str] | None]:
         port = urlsplit(str(url)).port
     except (httpx2.InvalidURL, ValueError):
         url, port = httpx2.URL(""), None
-    if url.scheme not in {"http", "https"} or not url.host or port == 0:
+    if url.scheme not in {"http", "https"} or not url.host or port == 0 or "%20" in url.host:
         raise ServerError(f"not the address of an exporter, such as {DEFAULT_SERVER}")
     auth = (url.username, url.password) if url.userinfo else None
     bare = url.copy_with(userinfo=b"", query=None, fragment=None)
