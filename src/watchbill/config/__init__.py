@@ -1,0 +1,57 @@
+"""The configuration as it stands in files: read, merged, resolved and validated, or every mistake at once."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+
+from watchbill.config.assembly import assemble
+from watchbill.config.documents import gather
+from watchbill.config.files import Reading
+from watchbill.config.interpolation import Values
+from watchbill.config.revision import revision_of
+from watchbill.domain.config import LoadedConfig, config_digest
+from watchbill.domain.errors import ConfigError, Problem
+
+MOST_ATTEMPTS = 5
+REVISION_VARIABLE = "WATCHBILL_REVISION"
+
+
+def load(path: str | Path, *, environ: Mapping[str, str], resolve_secrets: bool = True) -> LoadedConfig:
+    """Read a file, or every ``*.yaml`` below a folder, into one valid configuration.
+
+    With ``resolve_secrets`` off, variables and files that are missing stand as their own references.
+
+    :raises ConfigError: with every mistake that was found.
+    """
+    shown = str(path)
+    for _ in range(MOST_ATTEMPTS):
+        reading = Reading(shown)
+        try:
+            loaded = _load(reading, environ, resolve_secrets)
+        except ConfigError:
+            if not reading.torn():
+                raise
+        except Exception as error:  # whatever the bytes are, the answer is a place and not a traceback
+            message = f"cannot be read ({type(error).__name__}); please report this with the file"
+            raise ConfigError((Problem(shown, 1, 1, message),)) from error
+        else:
+            if not reading.torn():
+                return loaded
+    message = f"was replaced {MOST_ATTEMPTS} times while it was read; try again"
+    raise ConfigError((Problem(shown, 1, 1, message),))
+
+
+def _load(reading: Reading, environ: Mapping[str, str], resolve_secrets: bool) -> LoadedConfig:
+    values = Values(environ, resolve_secrets=resolve_secrets, real=reading.real)
+    sections = gather(reading.sources())
+    config, problems = assemble(sections, values)
+    problems = [*reading.problems, *sections.problems, *problems]
+    if problems or config is None:
+        raise ConfigError(tuple(problems))
+    return LoadedConfig(
+        config=config,
+        digest=config_digest(config),
+        revision=revision_of(Path(reading.root)) or environ.get(REVISION_VARIABLE, "").strip(),
+        files=(*(source.shown for source in sections.sources), *sorted(values.read)),
+    )

@@ -1,0 +1,212 @@
+"""Sections into a ``Config``: services and their defaults first, then checks, then what refers to checks."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Collection, Mapping as Map
+from dataclasses import dataclass, field, replace
+from typing import TypeVar
+
+from pydantic import BaseModel, ValidationError
+
+from watchbill.config.checks import Checks
+from watchbill.config.documents import Sections
+from watchbill.config.fields import CHECK_MODELS, keys_of, suggestion
+from watchbill.config.interpolation import ANY_EACH, Values
+from watchbill.config.mistakes import KEY_RULES, Explained, described
+from watchbill.config.nodes import Entry, Mapping, Node, shown_key
+from watchbill.config.plain import Plain
+from watchbill.config.validation import validated
+from watchbill.domain.checks import ID_PATTERN, Service
+from watchbill.domain.config import Config, Defaults, Limits, MetricsOptions, StorageOptions
+from watchbill.domain.errors import Problem
+
+M = TypeVar("M", bound=BaseModel)
+
+
+def assemble(sections: Sections, values: Values) -> tuple[Config | None, list[Problem]]:
+    """The configuration, or ``None`` and why."""
+    assembly = _Assembly(sections, values)
+    config = assembly.run()
+    return (None if assembly.problems else config), assembly.problems
+
+
+@dataclass(slots=True)
+class _Assembly:
+    sections: Sections
+    values: Values
+    problems: list[Problem] = field(default_factory=list)
+    service_defaults: dict[str, list[Entry]] = field(default_factory=dict)
+
+    def run(self) -> Config | None:
+        for entry in self.sections.defaults.values():
+            self._defaults(entry, "defaults", keys_of(Defaults))
+        declared = self.sections.merged
+        services = {name: self._service(name, entry) for name, entry in declared["services"].items()}
+        limits = self._options("limits", Limits)
+        checks = self._checks(services, limits or Limits())
+        moved = self._moved(checks.ids)
+        storage, metrics = self._options("storage", StorageOptions), self._options("metrics", MetricsOptions)
+        if self.problems:
+            return None
+        # Every part is a valid model already, so nothing is left to validate but what is shared by all.
+        return Config.model_construct(
+            version=1,
+            services=services,
+            checks=checks.checks,
+            moved=moved,
+            storage=storage,
+            metrics=metrics,
+            limits=limits,
+        )
+
+    def _checks(self, services: Collection[str], limits: Limits) -> Checks:
+        checks = Checks(
+            self.sections,
+            self.values,
+            services=services,
+            service_defaults=self.service_defaults,
+            min_interval=limits.min_interval,
+        )
+        for check_id, entry in self.sections.merged["checks"].items():
+            checks.add(check_id, entry)
+        self.problems += checks.problems
+        return checks
+
+    def _defaults(self, entry: Entry, path: str, keys: Collection[str]) -> None:
+        """Validate defaults where they stand, and leave out what is wrong, so that no check repeats it."""
+        mapping = entry.value.value
+        if not isinstance(mapping, dict):
+            message = f"defaults must be a mapping, got {described(entry.value)}"
+            self.problems.append(entry.value.problem(message, path))
+            return
+        found = []
+        for name in list(mapping):
+            if problem := _misplaced(name, mapping[name], f"{path}.{name}", keys):
+                found.append(problem)
+                del mapping[name]
+        found += self._validate(Defaults, entry, path, each=ANY_EACH)[1]
+        for problem in found:
+            mapping.pop(problem.key.removeprefix(f"{path}.").split(".")[0], None)
+        self.problems += found
+
+    def _service(self, name: str, entry: Entry) -> Service | None:
+        path = f"services.{name}"
+        if not re.fullmatch(ID_PATTERN, name):
+            message = f"{shown_key(name)} cannot be a service: {KEY_RULES['checks']}"
+            self.problems.append(entry.key.problem(message, path))
+        layers = self.service_defaults.setdefault(name, [])
+        if isinstance(entry.value.value, dict):
+            fields = dict(entry.value.value)
+            if "defaults" in fields:
+                defaults = fields.pop("defaults")
+                keys = [key for key in keys_of(Defaults) if key != "service"]
+                self._defaults(defaults, f"{path}.defaults", keys)
+                layers.append(defaults)
+            if "labels" in fields:
+                layers.append(Entry(entry.key, _like(entry.value, {"labels": fields["labels"]})))
+            entry = Entry(entry.key, _like(entry.value, fields))
+        service, problems = self._validate(Service, entry, path, known=("defaults",))
+        self.problems += problems
+        return service
+
+    def _options(self, name: str, model: type[M]) -> M | None:
+        mapping = self.sections.merged[name]
+        if not mapping:
+            return model()
+        key = next(iter(mapping.values())).key
+        options, problems = self._validate(model, Entry(key, _like(key, mapping)), name)
+        self.problems += problems
+        return options
+
+    def _validate(
+        self,
+        model: type[M],
+        entry: Entry,
+        path: str,
+        *,
+        each: Map[str, str] | None = None,
+        known: tuple[str, ...] = (),
+    ) -> tuple[M | None, list[Problem]]:
+        if not isinstance(entry.value.value, dict):
+            message = f"{path.rpartition('.')[2]} must be a mapping, got {described(entry.value)}"
+            return None, [entry.value.problem(message, path)]
+        plain = Plain(self.values, each)
+        declared = plain.mapping(entry.value)
+        problems = [replace(problem, key=f"{path}.{problem.key}") for problem in plain.problems]
+        problems += _secrets(plain, path)
+        result = validated(model, declared, plain)
+        if isinstance(result, ValidationError):
+            tainted = {id(found.node): found.references for found in plain.found.values()}
+            explained = Explained(entry.value, entry.key, model, path, tainted, known)
+            return None, problems + explained.problems(result)
+        return result, problems
+
+    def _moved(self, ids: Collection[str]) -> dict[str, str]:
+        declared = self.sections.merged["moved"]
+        moved: dict[str, str] = {}
+        for old, entry in declared.items():
+            plain = Plain(self.values)
+            new = plain.mapping(_like(entry.key, {old: entry}))[old]
+            found = plain.problems + _secrets(plain, "moved") or _move_problems(
+                old, new, entry, ids, declared
+            )
+            self.problems += [replace(problem, key=f"moved.{old}") for problem in found]
+            if not found:
+                moved[old] = new
+        self.problems += _cycles(moved, declared)
+        return moved
+
+
+def _like(node: Node, mapping: Mapping) -> Node:
+    return Node(mapping, node.source, node.line, node.column)
+
+
+def _misplaced(name: str, entry: Entry, where: str, keys: Collection[str]) -> Problem | None:
+    """What defaults cannot hold though a check can."""
+    types = [kind for kind, model in CHECK_MODELS.items() if name in keys_of(model)]
+    if name in keys:
+        return entry.value.problem(f"{name} has no value", where) if entry.value.value is None else None
+    if name in keys_of(Defaults):
+        return entry.key.problem(f"the defaults of a service cannot name a {name}", where)
+    if not types:
+        return None
+    why = "each check names its own" if name == "type" else f"`{name}` belongs to {', '.join(types)}"
+    return entry.key.problem(f"defaults take what every check has ({', '.join(keys)}); {why}", where)
+
+
+def _secrets(plain: Plain, path: str) -> list[Problem]:
+    return [
+        found.node.problem(f"only a check can use a secret ({found.references})", f"{path}.{where}")
+        for where, found in plain.found.items()
+        if any(part.secret for part in found.text.parts)
+    ]
+
+
+def _move_problems(
+    old: str, new: object, entry: Entry, ids: Collection[str], declared: Map[str, Entry]
+) -> list[Problem]:
+    if not isinstance(new, str):
+        return [entry.value.problem(f"moved takes an id, got {described(entry.value)}")]
+    if not re.fullmatch(ID_PATTERN, old):
+        return [entry.key.problem(f"{shown_key(old)} cannot be an id: {KEY_RULES['checks']}")]
+    if old == new:
+        return [entry.value.problem(f"{shown_key(old)} moves to itself")]
+    if old in ids:
+        message = f"check {shown_key(old)} is still declared; moved names an id that is gone"
+        return [entry.key.problem(message)]
+    if new in ids or new in declared or "${" in new:
+        return []
+    return [entry.value.problem(f"no check {shown_key(new)} is declared{suggestion(new, ids)}")]
+
+
+def _cycles(moved: Map[str, str], declared: Map[str, Entry]) -> list[Problem]:
+    found = []
+    for old in moved:
+        trail = [old]
+        while (new := moved.get(trail[-1])) is not None and new not in trail:
+            trail.append(new)
+        if new == old:
+            message = f"moved runs in a circle: {' -> '.join((*trail, old))}"
+            found.append(declared[old].key.problem(message, f"moved.{old}"))
+    return found

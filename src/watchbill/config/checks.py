@@ -1,0 +1,269 @@
+"""Declared checks made whole: defaults merged in, for_each expanded, references resolved, validated."""
+
+from __future__ import annotations
+
+import os
+import re
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+from pydantic import ValidationError
+
+from watchbill.config.documents import Sections
+from watchbill.config.expansion import Expanded, expand
+from watchbill.config.fields import CHECK_MODELS, INTERNAL, suggestion
+from watchbill.config.files import UnreadableError, read_regular
+from watchbill.config.interpolation import Values
+from watchbill.config.mistakes import KEY_RULES, Explained, described, unknown_key
+from watchbill.config.nodes import Entry, Mapping, Node, shown_key
+from watchbill.config.plain import Plain
+from watchbill.config.references import SHOWN_FIELDS, split_userinfo, with_references
+from watchbill.config.validation import validated
+from watchbill.domain.checks import ID_PATTERN, TYPE_NAMES, Check, CheckFields
+from watchbill.domain.errors import Problem
+from watchbill.domain.units import format_duration
+
+MOST_CHECKS = 100_000
+MOST_ID_CHARACTERS = 200
+MOST_NAMED_BYTES = 4 << 20
+"""Of a file that a check names: a JSON Schema, a certificate, a key."""
+
+
+@dataclass(slots=True)
+class Checks:
+    """Collects checks and their problems. ``service_defaults``: the nearest first, by service id."""
+
+    sections: Sections
+    values: Values
+    services: Iterable[str]
+    service_defaults: dict[str, list[Entry]]
+    min_interval: Any
+    problems: list[Problem] = field(default_factory=list)
+    checks: dict[str, Check] = field(default_factory=dict)
+    ids: set[str] = field(default_factory=set)
+    """Every id that was declared, valid or not."""
+    _places: dict[str, Node] = field(default_factory=dict)
+    _layers: dict[tuple[str, str], Mapping] = field(default_factory=dict)
+
+    def add(self, check_id: str, entry: Entry) -> None:
+        """Every check that one declaration stands for."""
+        self.ids.add(check_id)
+        if not isinstance(entry.value.value, dict):
+            message = f"a check must be a mapping such as {{type: tcp, ...}}, got {described(entry.value)}"
+            self.problems.append(entry.value.problem(message, f"checks.{check_id}"))
+            return
+        model = self._model(check_id, entry)
+        if model is None:
+            return
+        for expanded in expand(check_id, entry, self.values, self.problems):
+            if len(self.checks) >= MOST_CHECKS:
+                self.problems.append(entry.key.problem(f"more than {MOST_CHECKS:,} checks", "checks"))
+                return
+            self.ids.add(expanded.id)
+            self._one(check_id, entry, expanded, model)
+
+    def _model(self, check_id: str, entry: Entry) -> type[CheckFields] | None:
+        assert isinstance(entry.value.value, dict)  # noqa: S101 - add has looked
+        declared = entry.value.value.get("type")
+        path = f"checks.{check_id}.type"
+        if declared is None:
+            message = f"`type` is missing; it is one of {', '.join(TYPE_NAMES)}"
+            self.problems.append(entry.key.problem(message, path))
+            return None
+        kind = declared.value.value
+        if isinstance(kind, str) and kind in CHECK_MODELS:
+            return CHECK_MODELS[kind]
+        got = kind if isinstance(kind, str) and len(kind) <= 40 else described(declared.value)
+        hint = suggestion(kind, TYPE_NAMES) if isinstance(kind, str) else ""
+        message = f"type must be one of {', '.join(TYPE_NAMES)}, got {got}{hint}"
+        self.problems.append(declared.value.problem(message, path))
+        return None
+
+    def _one(self, check_id: str, entry: Entry, expanded: Expanded, model: type[CheckFields]) -> None:
+        plain = Plain(self.values, expanded.each)
+        own = entry.value.value
+        assert isinstance(own, dict)  # noqa: S101 - add has looked
+        service = self._service(own, entry, plain)
+        node = self._merged(own, entry.value, service)
+        plain.problems.clear()
+        declared = plain.mapping(node)
+        path = f"checks.{check_id}"
+        found = [replace(problem, key=f"{path}.{problem.key}") for problem in plain.problems]
+        found += self._internal(own, model, path) + _secrets_in_sight(plain, path)
+        for name in INTERNAL & declared.keys():
+            del declared[name]
+        userinfo = split_userinfo(declared, plain) if model is CHECK_MODELS["http"] else {}
+        found += _bad_id(expanded, path)
+        declared["id"] = "stand-in" if _bad_id(expanded, path) else expanded.id
+        at = Entry(entry.key, node)
+        folder = entry.key.source.folder
+        context = {"resolve": self._resolver(folder), "read": self._reader(folder)}
+        result = validated(model, declared, plain, context)
+        if isinstance(result, ValidationError):
+            found += _explained(result, at, own, model, path, plain)
+        else:
+            found += self._cross_checked(result, at, service, path)
+            if result.id == expanded.id:
+                self._keep(with_references(result, plain, userinfo), expanded)
+        self.problems += found
+
+    def _keep(self, check: Check, expanded: Expanded) -> None:
+        first = self._places.get(check.id)
+        if first is not None:
+            for one, other in ((first, expanded.place), (expanded.place, first)):
+                where = f"{other.source.shown}:{other.line}:{other.column}"
+                message = f"check {shown_key(check.id)} is declared twice, also at {where}"
+                self.problems.append(one.problem(message, f"checks.{check.id}"))
+            return
+        self._places[check.id] = expanded.place
+        self.checks[check.id] = check
+
+    def _service(self, own: Mapping, entry: Entry, plain: Plain) -> str:
+        """The id of the service that the check belongs to, from the check or the nearest defaults."""
+        layers = [own, *(_mapping(layer) for layer in self.sections.defaults_for(entry.key.source))]
+        for layer in layers:
+            declared = layer.get("service")
+            if declared is not None:
+                value = plain.mapping(Node({"service": declared}, entry.key.source, 1, 1))["service"]
+                return value if isinstance(value, str) else ""
+        return ""
+
+    def _merged(self, own: Mapping, node: Node, service: str) -> Node:
+        layer = self._layer(service, node)
+        merged = {**layer, **own}
+        merged.pop("for_each", None)
+        if "labels" in own and "labels" in layer:
+            merged["labels"] = _with_labels(own["labels"], layer["labels"])
+        result = Node(merged, node.source, node.line, node.column)
+        return result
+
+    def _layer(self, service: str, node: Node) -> Mapping:
+        """The defaults of service, file and folders as one mapping, the nearest winning."""
+        slot = (service, node.source.shown)
+        if slot not in self._layers:
+            layer: Mapping = {}
+            entries = [*self.service_defaults.get(service, ()), *self.sections.defaults_for(node.source)]
+            for entry in entries:
+                for name, value in _mapping(entry).items():
+                    if name == "labels" and name in layer:
+                        layer[name] = _with_labels(layer[name], value)
+                    else:
+                        layer.setdefault(name, value)
+            self._layers[slot] = layer
+        return self._layers[slot]
+
+    def _internal(self, own: Mapping, model: type[CheckFields], path: str) -> list[Problem]:
+        return [
+            own[name].key.problem(
+                "the id of a check is its key under checks" if name == "id" else unknown_key(name, model),
+                f"{path}.{name}",
+            )
+            for name in INTERNAL & own.keys()
+        ]
+
+    def _resolver(self, folder: str) -> Callable[[str], str]:
+        def resolve(path: str) -> str:
+            whole = _join(folder, path)
+            if "${" not in path:
+                _bytes(self.values.real(whole), path)
+            return whole
+
+        return resolve
+
+    def _reader(self, folder: str) -> Callable[[str], str]:
+        def read(path: str) -> str:
+            if "${" in path:
+                return "{}"
+            return _text(self.values.real(_join(folder, path)), path)
+
+        return read
+
+    def _cross_checked(self, check: CheckFields, at: Entry, service: str, path: str) -> list[Problem]:
+        found = []
+        fields = at.value.value
+        assert isinstance(fields, dict)  # noqa: S101 - it was validated
+        if check.interval < self.min_interval:
+            place = fields["interval"].value if "interval" in fields else at.key
+            message = f"interval must be at least {format_duration(self.min_interval)} (limits.min_interval), got {format_duration(check.interval)}"
+            found.append(place.problem(message, f"{path}.interval"))
+        if service and service not in self.services and "${" not in service:
+            message = f"service {shown_key(service)} is not declared under services"
+            place = fields["service"].value
+            found.append(place.problem(message + suggestion(service, self.services), f"{path}.service"))
+        return found
+
+
+def _bad_id(expanded: Expanded, path: str) -> list[Problem]:
+    if re.fullmatch(ID_PATTERN, expanded.id) and len(expanded.id) <= MOST_ID_CHARACTERS:
+        return []
+    message = f"{shown_key(expanded.id)} cannot be an id: {KEY_RULES['checks']}, at most {MOST_ID_CHARACTERS}"
+    return [expanded.place.problem(message, path)]
+
+
+def _mapping(entry: Entry) -> Mapping:
+    return entry.value.value if isinstance(entry.value.value, dict) else {}
+
+
+def _with_labels(near: Entry, far: Entry) -> Entry:
+    """Labels merge key by key; anything that is no mapping stays as it is, for validation to name."""
+    if not isinstance(near.value.value, dict) or not isinstance(far.value.value, dict):
+        return near
+    node = near.value
+    return Entry(near.key, Node({**far.value.value, **near.value.value}, node.source, node.line, node.column))
+
+
+def _join(folder: str, path: str) -> str:
+    return os.path.normpath(os.path.join(folder, path))  # noqa: PTH118 - text in, text out
+
+
+def _bytes(real: str, path: str) -> bytes:
+    try:
+        return read_regular(real, MOST_NAMED_BYTES)
+    except UnreadableError as error:
+        raise ValueError(f"the file {path} {error}") from None
+
+
+def _text(real: str, path: str) -> str:
+    try:
+        return _bytes(real, path).decode("utf-8")
+    except UnicodeDecodeError:
+        raise ValueError(f"the file {path} is not UTF-8 text") from None
+
+
+def _secrets_in_sight(plain: Plain, path: str) -> list[Problem]:
+    return [
+        found.node.problem(
+            f"{where} is shown in metrics and pages and cannot hold a secret ({found.references})",
+            f"{path}.{where}",
+        )
+        for where, found in plain.found.items()
+        if where.split(".")[0] in SHOWN_FIELDS and any(part.secret for part in found.text.parts)
+    ]
+
+
+def _explained(
+    error: ValidationError,
+    at: Entry,
+    own: Mapping,
+    model: type[CheckFields],
+    path: str,
+    plain: Plain,
+) -> list[Problem]:
+    tainted = {
+        id(found.node): found.references
+        for found in plain.found.values()
+        if found.references and (found.text.secrets or found.text.referenced)
+    }
+    explained = Explained(at.value, at.key, model, path, tainted)
+    return [_near_the_check(problem, own) for problem in explained.problems(error)]
+
+
+def _near_the_check(problem: Problem, own: Mapping) -> Problem:
+    """A timeout from defaults that a check's own interval does not allow is the check's mistake."""
+    name = problem.key.rpartition(".")[2]
+    if name == "timeout" and "timeout" not in own and "interval" in own:
+        where = f"{problem.path}:{problem.line}"
+        place = own["interval"].value
+        return place.problem(f"{problem.message}; that timeout is a default ({where})", problem.key)
+    return problem

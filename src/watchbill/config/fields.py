@@ -1,0 +1,57 @@
+"""What keys a declared model has, by the names a person writes; for suggestions, the schema and the documentation."""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Iterable, Mapping
+from functools import cache
+from typing import Any, get_args
+
+from pydantic import BaseModel
+
+from watchbill.domain.checks import CHECK_TYPES, TYPE_NAMES, CheckFields
+from watchbill.domain.config import Config
+from watchbill.domain.expectations import Comparison, JsonSchema
+
+INTERNAL = frozenset({"id", "references", "interpolated"})
+"""Fields of a check that the loader fills in; the id is the mapping key."""
+NOT_WRITTEN: tuple[type[BaseModel], ...] = (Comparison, JsonSchema)
+"""Models that are written as text or as a foreign document, never key by key."""
+CHECK_MODELS: Mapping[str, type[CheckFields]] = dict(zip(TYPE_NAMES, CHECK_TYPES, strict=True))
+SECTIONS = ("version", "defaults", *(name for name in Config.model_fields if name != "version"))
+
+
+@cache
+def keys_of(model: type[BaseModel]) -> Mapping[str, Any]:
+    """Written key -> annotation, in the order of declaration."""
+    hidden = INTERNAL if issubclass(model, CheckFields) else frozenset()
+    return {
+        field.alias or name: field.annotation
+        for name, field in model.model_fields.items()
+        if name not in hidden
+    }
+
+
+def model_in(annotation: Any) -> type[BaseModel] | None:
+    """The model that a value of this annotation may hold, looking through optionals, lists and mappings."""
+    if isinstance(annotation, type) and issubclass(annotation, BaseModel):
+        return None if annotation in NOT_WRITTEN else annotation
+    for argument in reversed(get_args(annotation)):
+        found = model_in(argument)
+        if found is not None:
+            return found
+    return None
+
+
+def model_at(model: type[BaseModel], path: Iterable[str | int]) -> type[BaseModel]:
+    """The model of the mapping at ``path`` under ``model``; names of mapping entries are passed over."""
+    for part in path:
+        annotation = keys_of(model).get(str(part))
+        model = (model_in(annotation) if annotation is not None else None) or model
+    return model
+
+
+def suggestion(name: str, known: Iterable[str]) -> str:
+    """``; did you mean `timeout`?``, or nothing where no known name is near."""
+    close = difflib.get_close_matches(name[:100].lower(), list(known)[:2000], n=1, cutoff=0.6)
+    return f"; did you mean `{close[0]}`?" if close else ""

@@ -1,0 +1,168 @@
+"""Which files a configuration is made of, and their bytes, read so that nothing can hang or flood us.
+
+A folder that holds a Kubernetes ConfigMap (``checks.yaml -> ..data/checks.yaml``, ``..data -> ..2026_x``) is read
+from the one generation that ``..data`` named when reading began; :meth:`Reading.torn` says whether it has moved
+since.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+import stat
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from watchbill.config.nodes import Source
+from watchbill.domain.errors import Problem
+
+MOST_BYTES = 10 << 20
+MOST_BYTES_IN_ALL = 50 << 20
+MOST_FILES = 10_000
+MOST_SECRET_BYTES = 64 << 10
+GENERATION_LINK = "..data"
+FOLDER_DEFAULTS = ("watchbill.yaml", "watchbill.yml")
+_UNREADABLE = re.compile("[^\t\n\r\x20-\x7e\x85\xa0-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]")
+
+
+class UnreadableError(Exception):
+    """A file cannot be read; its text says why and does not name the file."""
+
+
+@dataclass(slots=True)
+class Reading:
+    """One pass over the files under ``root``, all of one generation."""
+
+    root: str
+    problems: list[Problem] = field(default_factory=list)
+    _generations: dict[str, str] = field(default_factory=dict)
+    _real_root: str = ""
+
+    def __post_init__(self) -> None:
+        self._real_root = os.path.realpath(self.root)
+
+    def sources(self) -> Iterator[tuple[Source, str]]:
+        """Every file with its text, folders' own files first, by name."""
+        if not os.path.isdir(self.root):  # noqa: PTH112 - the path stays as the user wrote it
+            paths = [(self.root, ())]
+        else:
+            paths = list(self._walk(self.root, (), frozenset()))
+            if not paths:
+                self._problem(self.root, "the folder holds no *.yaml file")
+        left = MOST_BYTES_IN_ALL
+        for shown, depth in paths[:MOST_FILES]:
+            raw = self._read(shown)
+            left -= len(raw or b"")
+            if left < 0:
+                self._problem(shown, f"all files together are larger than {MOST_BYTES_IN_ALL >> 20} MB")
+                return
+            text = None if raw is None else self._decode(shown, raw)
+            if text is not None:
+                yield Source(shown, os.path.dirname(os.path.abspath(shown)), depth), text  # noqa: PTH100, PTH120
+        if len(paths) > MOST_FILES:
+            self._problem(self.root, f"more than {MOST_FILES:,} files; split the folder")
+
+    def torn(self) -> bool:
+        """Whether a generation, or a root that is a link, was replaced while it was read."""
+        return os.path.realpath(self.root) != self._real_root or any(
+            os.path.realpath(os.path.join(folder, GENERATION_LINK)) != generation  # noqa: PTH118
+            for folder, generation in self._generations.items()
+        )
+
+    def real(self, path: str) -> str:
+        """The same file in the generation that is being read."""
+        folder, name = os.path.split(path)
+        data = os.path.join(folder, GENERATION_LINK)  # noqa: PTH118
+        if folder not in self._generations and Path(data).is_symlink():
+            self._generations[folder] = os.path.realpath(data)
+        generation = self._generations.get(folder)
+        if generation is None:
+            return path
+        try:
+            link = Path(path).readlink()
+        except OSError:
+            return path
+        inside = link.parts[:1] == (GENERATION_LINK,)
+        return os.path.join(generation, *link.parts[1:]) if inside else path  # noqa: PTH118
+
+    def _walk(
+        self, folder: str, depth: tuple[str, ...], above: frozenset[str]
+    ) -> Iterator[tuple[str, tuple[str, ...]]]:
+        real = os.path.realpath(self.real(folder))
+        if real in above or len(above) > 50:
+            return
+        try:
+            names = sorted(os.listdir(real))
+        except OSError as error:
+            self._problem(folder, f"cannot be read: {error.strerror}")
+            return
+        folders = []
+        for name in names:
+            shown = os.path.join(folder, name)  # noqa: PTH118
+            if name.startswith("."):
+                continue
+            if os.path.isdir(self.real(shown)):  # noqa: PTH112
+                folders.append(name)
+            elif name.endswith((".yaml", ".yml")):
+                yield shown, depth
+        for name in folders:
+            shown = os.path.join(folder, name)  # noqa: PTH118
+            yield from self._walk(shown, (*depth, name), above | {real})
+
+    def _read(self, shown: str) -> bytes | None:
+        try:
+            return read_regular(self.real(shown), MOST_BYTES)
+        except UnreadableError as error:
+            self._problem(shown, str(error))
+            return None
+
+    def _decode(self, shown: str, raw: bytes) -> str | None:
+        try:
+            text = raw.decode("utf-8-sig")
+        except UnicodeDecodeError as error:
+            wide = raw.startswith((b"\xff\xfe", b"\xfe\xff"))
+            place = (1, 1) if wide else _place(raw[: error.start].decode("utf-8", "replace"))
+            self._problem(shown, f"not UTF-8{' but UTF-16' if wide else ''}; save the file as UTF-8", *place)
+            return None
+        found = _UNREADABLE.search(text)
+        if found is None:
+            return text
+        message = f"the control character U+{ord(found[0]):04X} cannot stand in a file"
+        self._problem(shown, message, *_place(text[: found.start()]))
+        return None
+
+    def _problem(self, shown: str, message: str, line: int = 1, column: int = 1) -> None:
+        self.problems.append(Problem(shown, line, column, message))
+
+
+def read_regular(path: str, most: int) -> bytes:
+    """The bytes of a regular file; never waits for a pipe or a device.
+
+    :raises UnreadableError: anything else, or more than ``most`` bytes.
+    """
+    try:
+        descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC | os.O_NOCTTY)
+    except (OSError, ValueError) as error:
+        raise UnreadableError(_why(error)) from None
+    with open(descriptor, "rb") as file:  # noqa: PTH123 - a descriptor, not a path
+        if not stat.S_ISREG(os.fstat(descriptor).st_mode):
+            raise UnreadableError("is not a regular file")
+        try:
+            raw = file.read(most + 1)
+        except OSError as error:
+            raise UnreadableError(_why(error)) from None
+    if len(raw) > most:
+        size = f"{most >> 20} MB" if most >= 1 << 20 else f"{most >> 10} KiB"
+        raise UnreadableError(f"is larger than {size}")
+    return raw
+
+
+def _why(error: OSError | ValueError) -> str:
+    if isinstance(error, FileNotFoundError):
+        return "does not exist"
+    return f"cannot be read: {error.strerror if isinstance(error, OSError) else 'not a path'}"
+
+
+def _place(before: str) -> tuple[int, int]:
+    return before.count("\n") + 1, len(before) - (before.rfind("\n") + 1) + 1

@@ -1,0 +1,186 @@
+"""``${NAME}``, ``${NAME:-default}``, ``${file:/path}``, ``${each.NAME}`` and ``$$`` in text that was parsed already.
+
+What a reference stands for is put in as text, once: it is not searched for references again, and no YAML in it is
+read.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from typing import NamedTuple
+from urllib.parse import quote
+
+from watchbill.config.files import MOST_SECRET_BYTES, UnreadableError, read_regular
+
+_TOKEN = re.compile(r"\$(?:(\$)|(\{)([^{}]*)(\})?)")
+_NAME = re.compile(r"([A-Za-z_][A-Za-z0-9_]*)(?::-(.*))?", re.DOTALL)
+_EACH = re.compile(r"each\.([A-Za-z_][A-Za-z0-9_]*)")
+_TELLING_NAME = re.compile("pass|secret|token|key|auth|cred", re.IGNORECASE)
+_SCHEME_WORD = re.compile(r"(Bearer|Basic|Token|Digest|ApiKey)?\s*", re.IGNORECASE)
+MASK = "(secret)"
+ANY_EACH: Mapping[str, str] = {}
+"""Stands for the ``for_each`` of checks that are not known yet: defaults may name it."""
+
+
+class Part(NamedTuple):
+    """A stretch of text: what it stands for, and how it is shown. ``reference`` is empty for literal text."""
+
+    value: str
+    reference: str = ""
+    secret: bool = False
+    problem: str = ""
+    """Why the reference has no value; the value is the reference itself then."""
+    resolved: bool = True
+
+
+class Interpolated(NamedTuple):
+    """Text after interpolation, part by part. ``interpolates``: it held a reference, not only ``$$``."""
+
+    parts: tuple[Part, ...]
+    interpolates: bool = True
+
+    @property
+    def value(self) -> str:
+        return "".join(part.value for part in self.parts)
+
+    @property
+    def shown(self) -> str:
+        """Secrets by their reference, everything else resolved."""
+        return "".join(
+            part.reference if part.secret or not part.resolved else part.value for part in self.parts
+        )
+
+    @property
+    def shown_in_secret_field(self) -> str:
+        """References only: in a field that is a secret, literal text is one too, but for ``Bearer`` and its like."""
+        return "".join(part.reference or _literal_in_secret(part.value) for part in self.parts)
+
+    @property
+    def secrets(self) -> tuple[str, ...]:
+        return tuple(part.value for part in self.parts if part.secret and part.resolved and part.value)
+
+    @property
+    def referenced(self) -> tuple[str, ...]:
+        """Everything that references resolved to, secret by name or not."""
+        return tuple(part.value for part in self.parts if part.reference and part.resolved and part.value)
+
+    @property
+    def unresolved(self) -> bool:
+        return not all(part.resolved for part in self.parts)
+
+    @property
+    def problems(self) -> tuple[str, ...]:
+        return tuple(part.problem for part in self.parts if part.problem)
+
+
+def _literal_in_secret(text: str) -> str:
+    return text if _SCHEME_WORD.fullmatch(text) else MASK
+
+
+@dataclass(frozen=True, slots=True)
+class Values:
+    """Where references get their values.
+
+    ``resolve_secrets`` off: what is missing is no problem and stands as its own reference.
+    ``real`` maps a path into the generation of files that is being read.
+    """
+
+    environ: Mapping[str, str]
+    resolve_secrets: bool = True
+    real: Callable[[str], str] = str
+    read: dict[str, Part] = field(default_factory=dict)
+    """Files that were read, so that one load sees one content of each."""
+
+    def interpolate(
+        self, text: str, *, folder: str = "", each: Mapping[str, str] | None = None
+    ) -> Interpolated:
+        parts: list[Part] = []
+        end = 0
+        for match in _TOKEN.finditer(text):
+            if match.start() > end:
+                parts.append(Part(text[end : match.start()]))
+            end = match.end()
+            if match[1]:
+                parts.append(Part("$"))
+            elif not match[4]:
+                parts.append(
+                    _broken(match[0], f"{match[0][:40]} is not closed; write $${{ for a literal ${{")
+                )
+            else:
+                parts.append(self._reference(match[0], match[3], folder, each))
+        if end < len(text):
+            parts.append(Part(text[end:]))
+        return Interpolated(tuple(parts), "${" in text.replace("$$", ""))
+
+    def _reference(self, token: str, inside: str, folder: str, each: Mapping[str, str] | None) -> Part:
+        if inside.startswith("file:"):
+            path = os.path.join(folder, inside.removeprefix("file:"))  # noqa: PTH118 - text in, text out
+            if path not in self.read:
+                self.read[path] = self._file(token, path)
+            return self.read[path]._replace(reference=token)
+        if match := _EACH.fullmatch(inside):
+            return _each(token, match[1], each)
+        if match := _NAME.fullmatch(inside):
+            return self._variable(token, match[1], match[2])
+        return _broken(
+            token, f"{token[:60]} is not a reference such as ${{NAME}}; write $${{ for a literal ${{"
+        )
+
+    def _variable(self, token: str, name: str, default: str | None) -> Part:
+        secret = _TELLING_NAME.search(name) is not None
+        reference = f"${{{name}}}" if secret else token
+        value = self.environ.get(name)
+        if default is not None and not value:
+            return Part(default, reference, secret)
+        if value is None:
+            problem = (
+                f"the environment variable {name} is not set; set it, or give a default: ${{{name}:-...}}"
+            )
+            return self._missing(token, reference, secret, problem)
+        if not _storable(value):
+            return _broken(token, f"the environment variable {name} is not UTF-8 text", secret=secret)
+        return Part(value, reference, secret)
+
+    def _file(self, token: str, path: str) -> Part:
+        try:
+            text = read_regular(self.real(path), MOST_SECRET_BYTES).decode("utf-8")
+        except UnreadableError as error:
+            return self._missing(token, token, True, f"the file of {token} {error}")
+        except UnicodeDecodeError:
+            return _broken(token, f"the file of {token} is not UTF-8 text", secret=True)
+        if not _storable(text):
+            return _broken(token, f"the file of {token} holds a NUL character", secret=True)
+        text = text.removesuffix("\n").removesuffix("\r") if text.endswith("\n") else text
+        return Part(text, token, True)
+
+    def _missing(self, token: str, reference: str, secret: bool, problem: str) -> Part:
+        return Part(token, reference, secret, problem if self.resolve_secrets else "", resolved=False)
+
+
+def _each(token: str, name: str, each: Mapping[str, str] | None) -> Part:
+    if each is ANY_EACH:
+        return Part(token, token, resolved=False)
+    if each is None:
+        return _broken(token, f"{token} stands only in a check that has for_each")
+    if name not in each:
+        return _broken(token, f"for_each has no {name}; it has {', '.join(sorted(each))}")
+    return Part(each[name])
+
+
+def _broken(token: str, problem: str, *, secret: bool = False) -> Part:
+    return Part(token, token, secret, problem, resolved=False)
+
+
+def _storable(text: str) -> bool:
+    return "\0" not in text and not any("\ud800" <= character <= "\udfff" for character in text)
+
+
+def quoted_in_userinfo(parts: tuple[Part, ...]) -> str:
+    """The text with what references stand for percent-encoded, so that a ``/`` or ``@`` in a password stays in it."""
+    return "".join(
+        quote(part.value, safe=":" if part.resolved else "") if part.reference else part.value
+        for part in parts
+    )
