@@ -84,6 +84,11 @@ class App:
     writer: HistoryWriter
     metrics: Metrics
     started: bool = False
+    produced: int = 0
+    """How many rows of history there must be of this process: results and skipped slots."""
+
+    def count(self, _: Event) -> None:
+        self.produced += 1
 
     def ready(self) -> bool:
         """The configuration is loaded and the scheduler runs."""
@@ -103,6 +108,7 @@ async def open_app(
     execute: Execute | None = None,
     sources: Sources | None = None,
     recorder: Callable[[Event], None] | None = None,
+    version: str = "",
 ) -> AsyncIterator[App]:
     """The application, probing from here until the block is left.
 
@@ -131,9 +137,13 @@ async def open_app(
         clock=ports.clock,
         accounted_until=scheduler.accounted_until,
         keep=lambda: app.loaded.config.storage.keep,
-        location=location,
     )
-    metrics = Metrics(board, ports.clock, _sources(sources, bus, scheduler, writer))
+    metrics = Metrics(
+        board=board,
+        clock=ports.clock,
+        sources=_sources(sources, bus, scheduler, writer),
+        version=version,
+    )
     app = App(loaded, location, ports.clock, bus, board, scheduler, writer, metrics)
     for command, handler in _commands(app, registry, ports, execute).items():
         bus.handle(command, handler)
@@ -157,6 +167,13 @@ async def open_app(
                     await scheduler.drain(PROBE_GRACE_SECONDS)
         with anyio.CancelScope(shield=True):
             await writer.drain(DRAIN_SECONDS)
+        stored = writer.statistics()
+        log.info(
+            "watchbill.stopped",
+            results_produced=app.produced,
+            rows_stored=stored.rows,
+            rows_dropped=stored.dropped_rows,
+        )
         group.cancel_scope.cancel()
 
 
@@ -195,10 +212,10 @@ def _subscribers(app: App) -> Mapping[type, Sequence[Subscriber]]:
     return {
         CheckRegistered: [writer, _publishing(app.bus, board.registered), scheduler.registered],
         CheckDeleted: [writer, scheduler.deleted, _publishing(app.bus, board.deleted)],
-        CheckSucceeded: [writer, probed],
-        CheckFailed: [writer, probed],
-        CheckErrored: [writer, probed],
-        SlotSkipped: [writer, board.skipped_slot],
+        CheckSucceeded: [writer, probed, app.count],
+        CheckFailed: [writer, probed, app.count],
+        CheckErrored: [writer, probed, app.count],
+        SlotSkipped: [writer, board.skipped_slot, app.count],
         SlotsMissed: [writer, board.gap],
         HeartbeatReceived: [writer, board.heartbeat],
         CheckStatusChanged: [writer, log_flip],

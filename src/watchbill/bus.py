@@ -55,7 +55,10 @@ class Bus:
         self._handlers[command] = handler
 
     def subscribe(self, event: type | Iterable[type], subscriber: Subscriber, *, name: str = "") -> None:
-        """Call ``subscriber`` with every event of that type (or those types) from now on."""
+        """Call ``subscriber`` with every event of that type (or those types) from now on.
+
+        Commands may be listened to as well: they are told before they are handled.
+        """
         for event_type in [event] if isinstance(event, type) else event:
             label = name or name_of(subscriber)
             self._errors[label] += 0
@@ -70,13 +73,15 @@ class Bus:
         handler = self._handlers.get(type(command))
         if handler is None:
             raise LookupError(f"no handler for {type(command).__name__}")
+        if type(command) in self._subscribers:
+            await self.publish(command)
         answer = handler(command)
         events: Sequence[Event] = await answer if isawaitable(answer) else answer
         for event in events:
             await self.publish(event)
         return events
 
-    async def publish(self, event: Event) -> None:
+    async def publish(self, event: Event | Command) -> None:
         """Tell every subscriber; one that fails is logged and counted, and the others still run."""
         for name, subscriber in self._subscribers.get(type(event), ()):
             try:

@@ -106,7 +106,7 @@ async def _main(options: Options, loaded: LoadedConfig, sockets: Sequence[socket
         http = HttpTally()
         sources = Sources(log=lines.statistics, http=http.statistics)
         app = await stack.enter_async_context(
-            open_app(loaded, ports, location=options.location, sources=sources)
+            open_app(loaded, ports, location=options.location, sources=sources, version=version("watchbill"))
         )
         app.bus.subscribe(ConfigReloaded, _freeze)
         web = create_app(

@@ -14,7 +14,7 @@ import anyio
 from watchbill.clock import Timeline
 from watchbill.domain.checks import Check, IpFamily, TlsOptions, parse_check
 from watchbill.domain.config import Config, LoadedConfig, config_digest
-from watchbill.domain.messages import Event
+from watchbill.domain.messages import Command, Event
 from watchbill.domain.results import Failure, Outcome, Reason, Result, Trigger
 from watchbill.domain.units import SECOND, Instant, Micros
 from watchbill.ports import Connection, Datagrams, EchoReply, NetworkError, TlsSession
@@ -146,9 +146,9 @@ class FakeExecute:
 class Recorder:
     """A subscriber that keeps what it is told, in order."""
 
-    events: list[Event] = field(default_factory=list)
+    events: list[Event | Command] = field(default_factory=list)
 
-    def __call__(self, event: Event) -> None:
+    def __call__(self, event: Event | Command) -> None:
         self.events.append(event)
 
     def of(self, event_type: type[T]) -> list[T]:

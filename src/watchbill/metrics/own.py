@@ -129,7 +129,7 @@ class OwnFamilies:
         yield _single("watchbill_history_dropped_rows_total", numbers.dropped_rows)
         yield _single("watchbill_history_pending", numbers.pending)
         name = "watchbill_history_commit_seconds"
-        yield name, histogram(name, "", numbers.commits)
+        yield name, histogram(name, "", numbers.commit_seconds)
         yield _single("watchbill_history_commit_failures_total", numbers.failures)
 
     def _border_texts(self) -> Iterator[tuple[str, str]]:
