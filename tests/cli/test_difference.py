@@ -94,7 +94,7 @@ def test_no_change_says_so_in_every_form(nothing: Difference) -> None:
     assert as_text(nothing).splitlines()[0] == "no changes"
     assert as_markdown(nothing, title="Plan").splitlines()[1] == "### Plan: no changes"
     assert as_json(nothing)["changes"] is False
-    assert "  secrets were not compared" in as_text(nothing).splitlines()
+    assert "  secrets, and variables without a value, were not compared" in as_text(nothing).splitlines()
 
 
 def test_signs_are_coloured_for_a_terminal(everything: Difference) -> None:

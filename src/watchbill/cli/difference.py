@@ -102,6 +102,23 @@ def _named_alike(spec: Spec, here: Spec) -> Spec:
     return replace(spec, fields={**spec.fields, **alike}) if alike else spec
 
 
+def with_unresolved(actual: Mapping[str, Spec], desired: Mapping[str, Spec]) -> dict[str, Spec]:
+    """What runs, with a variable's reference where it has no value here to compare the running one with."""
+    return {
+        check_id: _unresolved(spec, desired[check_id]) if check_id in desired else spec
+        for check_id, spec in actual.items()
+    }
+
+
+def _unresolved(spec: Spec, here: Spec) -> Spec:
+    unknown = {
+        path: value
+        for path, value in here.fields.items()
+        if "${" in str(value) and path in spec.fields and "${" not in str(spec.fields[path])
+    }
+    return replace(spec, fields={**spec.fields, **unknown}) if unknown else spec
+
+
 # --- lines --------------------------------------------------------------------------------------------
 
 
@@ -210,7 +227,7 @@ def remarks(difference: Difference) -> list[str]:
             "--allow-mass-delete allows it, or limits: {mass_delete: allow}"
         )
     if not difference.secrets_compared:
-        found.append("secrets were not compared")
+        found.append("secrets, and variables without a value, were not compared")
     return found
 
 

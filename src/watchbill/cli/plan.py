@@ -11,7 +11,15 @@ from typing import Any
 import click
 from pydantic import SecretStr
 
-from watchbill.cli.difference import Difference, as_json, as_markdown, as_text, with_known_files, without_root
+from watchbill.cli.difference import (
+    Difference,
+    as_json,
+    as_markdown,
+    as_text,
+    with_known_files,
+    with_unresolved,
+    without_root,
+)
 from watchbill.cli.outside import Outside
 from watchbill.client import DEFAULT_SERVER, Client
 from watchbill.domain.config import LoadedConfig
@@ -83,6 +91,8 @@ def _against_exporter(
         actual: Mapping[str, Spec] = with_known_files(running.specs, desired)
         if secrets:
             actual = _with_secrets(outside, client, loaded.config.moved, desired, actual)
+        else:
+            actual = with_unresolved(actual, desired)
     return _compared(loaded, desired, actual, running.settings, secrets=secrets)
 
 
