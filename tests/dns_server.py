@@ -153,7 +153,10 @@ async def dns_server(address: str = "127.0.0.1", port: int = 0) -> AsyncIterator
     """Listening on leaving the first line, gone when the block ends."""
     server = DnsServer(address)
 
+    streaming: dict[asyncio.Task[None] | None, asyncio.StreamWriter] = {}
+
     async def serve_stream(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        streaming[asyncio.current_task()] = writer
         with suppress(asyncio.IncompleteReadError, ConnectionError):
             size = int.from_bytes(await reader.readexactly(2), "big")
             packets = server.packets_for(await reader.readexactly(size), "tcp")
@@ -173,4 +176,7 @@ async def dns_server(address: str = "127.0.0.1", port: int = 0) -> AsyncIterator
     finally:
         datagrams.close()
         streams.close()
+        for writer in streaming.values():
+            writer.transport.abort()
+        await asyncio.gather(*(task for task in streaming if task is not None))
         await streams.wait_closed()
