@@ -1,0 +1,60 @@
+"""A real exporter over targets of every type, scraped by a real Prometheus with the shipped configuration."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+from tests.conftest import real_parts_are_required
+from tests.deploy.targets import every_type
+from tests.exporter import Exporter, exporter
+from tests.prometheus import PROMETHEUS, Prometheus, eventually, open_prometheus
+
+DEPLOY = Path(__file__).parents[2] / "deploy"
+ATTACHED = {
+    "namespace": "monitoring",
+    "pod": "watchbill-0",
+    "service": "from-discovery",
+    "container": "watchbill",
+}
+
+
+@pytest.fixture(scope="session")
+def running_exporter(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Exporter]:
+    folder = tmp_path_factory.mktemp("exporter")
+    with every_type(folder) as config, exporter(config, folder, "--location", "here") as running:
+        yield running
+
+
+@pytest.fixture(scope="session")
+def exporter_metrics_url(running_exporter: Exporter) -> str:
+    return f"{running_exporter.url}/metrics"
+
+
+@pytest.fixture(scope="session")
+def scraped(
+    running_exporter: Exporter, exporter_metrics_url: str, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[Prometheus]:
+    """The shipped scrape job and alerts, once a second, with the labels that service discovery would attach."""
+    if PROMETHEUS is None and not real_parts_are_required():
+        pytest.skip("prometheus is not installed (make test-deps)")
+    config: dict[str, Any] = yaml.safe_load((DEPLOY / "prometheus/prometheus.yml").read_text())
+    address = exporter_metrics_url.removeprefix("http://").removesuffix("/metrics")
+    [job] = [one for one in config["scrape_configs"] if one["job_name"] == "watchbill"]
+    job["static_configs"] = [{"targets": [address], "labels": ATTACHED}]
+    shortened = {
+        "global": {"scrape_interval": "1s", "scrape_timeout": "1s", "evaluation_interval": "1s"},
+        "rule_files": [str(DEPLOY / "prometheus/alerts.yml")],
+        "scrape_configs": [job],
+    }
+    with open_prometheus(tmp_path_factory.mktemp("prometheus"), config=shortened) as prometheus:
+        eventually(
+            lambda: prometheus.query('sum(watchbill_check_slots_total{outcome="success"}) > 5'),
+            what="Prometheus has scraped some results",
+        )
+        running_exporter.request("/-/reload", method="POST")
+        yield prometheus
