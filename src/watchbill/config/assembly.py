@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Collection, Mapping as Map
+from collections.abc import Collection
+from collections.abc import Mapping as Map
 from dataclasses import dataclass, field, replace
 from typing import TypeVar
 
@@ -47,12 +48,12 @@ class _Assembly:
         checks = self._checks(services, limits or Limits())
         moved = self._moved(checks.ids)
         storage, metrics = self._options("storage", StorageOptions), self._options("metrics", MetricsOptions)
-        if self.problems:
+        if self.problems or storage is None or metrics is None or limits is None:
             return None
         # Every part is a valid model already, so nothing is left to validate but what is shared by all.
         return Config.model_construct(
             version=1,
-            services=services,
+            services={name: service for name, service in services.items() if service},
             checks=checks.checks,
             moved=moved,
             storage=storage,

@@ -6,7 +6,7 @@ import os
 import re
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field, replace
-from typing import Any
+from typing import Any, cast
 
 from pydantic import ValidationError
 
@@ -22,7 +22,7 @@ from watchbill.config.references import SHOWN_FIELDS, split_userinfo, with_refer
 from watchbill.config.validation import validated
 from watchbill.domain.checks import ID_PATTERN, TYPE_NAMES, Check, CheckFields
 from watchbill.domain.errors import Problem
-from watchbill.domain.units import format_duration
+from watchbill.domain.units import format_duration, parse_duration
 
 MOST_CHECKS = 100_000
 MOST_ID_CHARACTERS = 200
@@ -100,12 +100,22 @@ class Checks:
         folder = entry.key.source.folder
         context = {"resolve": self._resolver(folder), "read": self._reader(folder)}
         result = validated(model, declared, plain, context)
+        explained = Explained(node, entry.key, model, path, _tainted(plain))
+        found += self._undeclared_service(node, service, path)
         if isinstance(result, ValidationError):
-            found += _explained(result, at, own, model, path, plain)
+            found += explained.problems(result)
+            # What is wrong with one field must not hide what is wrong between interval and timeout.
+            timing = _timing(declared)
+            found += (
+                explained.problems(timing)
+                if isinstance(timing, ValidationError)
+                else self._too_often(timing, at, path)
+            )
+            found = [_near_the_check(problem, own) for problem in found]
         else:
-            found += self._cross_checked(result, at, service, path)
+            found += self._too_often(result, at, path)
             if result.id == expanded.id:
-                self._keep(with_references(result, plain, userinfo), expanded)
+                self._keep(with_references(cast("Check", result), plain, userinfo), expanded)
         self.problems += found
 
     def _keep(self, check: Check, expanded: Expanded) -> None:
@@ -135,8 +145,7 @@ class Checks:
         merged.pop("for_each", None)
         if "labels" in own and "labels" in layer:
             merged["labels"] = _with_labels(own["labels"], layer["labels"])
-        result = Node(merged, node.source, node.line, node.column)
-        return result
+        return Node(merged, node.source, node.line, node.column)
 
     def _layer(self, service: str, node: Node) -> Mapping:
         """The defaults of service, file and folders as one mapping, the nearest winning."""
@@ -179,19 +188,21 @@ class Checks:
 
         return read
 
-    def _cross_checked(self, check: CheckFields, at: Entry, service: str, path: str) -> list[Problem]:
-        found = []
-        fields = at.value.value
-        assert isinstance(fields, dict)  # noqa: S101 - it was validated
-        if check.interval < self.min_interval:
-            place = fields["interval"].value if "interval" in fields else at.key
-            message = f"interval must be at least {format_duration(self.min_interval)} (limits.min_interval), got {format_duration(check.interval)}"
-            found.append(place.problem(message, f"{path}.interval"))
-        if service and service not in self.services and "${" not in service:
-            message = f"service {shown_key(service)} is not declared under services"
-            place = fields["service"].value
-            found.append(place.problem(message + suggestion(service, self.services), f"{path}.service"))
-        return found
+    def _too_often(self, check: CheckFields, at: Entry, path: str) -> list[Problem]:
+        if check.interval >= self.min_interval:
+            return []
+        fields = _mapping(at)
+        place = fields["interval"].value if "interval" in fields else at.key
+        shown = format_duration(check.interval)
+        message = f"interval must be at least {format_duration(self.min_interval)} (limits.min_interval), got {shown}"
+        return [place.problem(message, f"{path}.interval")]
+
+    def _undeclared_service(self, node: Node, service: str, path: str) -> list[Problem]:
+        if not service or service in self.services or "${" in service:
+            return []
+        message = f"service {shown_key(service)} is not declared under services"
+        place = _mapping(Entry(node, node))["service"].value
+        return [place.problem(message + suggestion(service, self.services), f"{path}.service")]
 
 
 def _bad_id(expanded: Expanded, path: str) -> list[Problem]:
@@ -242,21 +253,18 @@ def _secrets_in_sight(plain: Plain, path: str) -> list[Problem]:
     ]
 
 
-def _explained(
-    error: ValidationError,
-    at: Entry,
-    own: Mapping,
-    model: type[CheckFields],
-    path: str,
-    plain: Plain,
-) -> list[Problem]:
-    tainted = {
-        id(found.node): found.references
-        for found in plain.found.values()
-        if found.references and (found.text.secrets or found.text.referenced)
-    }
-    explained = Explained(at.value, at.key, model, path, tainted)
-    return [_near_the_check(problem, own) for problem in explained.problems(error)]
+def _tainted(plain: Plain) -> dict[int, str]:
+    return {id(found.node): found.references for found in plain.found.values() if found.text.referenced}
+
+
+def _timing(declared: dict[str, Any]) -> CheckFields | ValidationError:
+    valid: dict[str, Any] = {"id": "stand-in"}
+    for name in ("interval", "timeout"):
+        try:
+            valid[name] = parse_duration(declared[name])
+        except (KeyError, ValueError):
+            continue
+    return validated(CheckFields, valid, Plain(Values({})))
 
 
 def _near_the_check(problem: Problem, own: Mapping) -> Problem:

@@ -70,7 +70,9 @@ def _texts(
             problems.append(key.problem(message, f"{path}.{name}"))
         elif not isinstance(value.value, list) or not value.value:
             got = "an empty one" if isinstance(value.value, list) else described(value)
-            problems.append(value.problem(f"{name} must be a list of values, got {got}", f"{path}.{name}"))
+            problems.append(
+                value.problem(f"for_each.{name} must be a list of values, got {got}", f"{path}.{name}")
+            )
         else:
             lists[name] = [
                 (item, text)

@@ -45,7 +45,7 @@ class Reading:
     def sources(self) -> Iterator[tuple[Source, str]]:
         """Every file with its text, folders' own files first, by name."""
         if not os.path.isdir(self.root):  # noqa: PTH112 - the path stays as the user wrote it
-            paths = [(self.root, ())]
+            paths: list[tuple[str, tuple[str, ...]]] = [(self.root, ())]
         else:
             paths = list(self._walk(self.root, (), frozenset()))
             if not paths:
@@ -72,7 +72,7 @@ class Reading:
 
     def real(self, path: str) -> str:
         """The same file in the generation that is being read."""
-        folder, name = os.path.split(path)
+        folder = os.path.dirname(path)  # noqa: PTH120
         data = os.path.join(folder, GENERATION_LINK)  # noqa: PTH118
         if folder not in self._generations and Path(data).is_symlink():
             self._generations[folder] = os.path.realpath(data)
@@ -93,7 +93,7 @@ class Reading:
         if real in above or len(above) > 50:
             return
         try:
-            names = sorted(os.listdir(real))
+            names = sorted(os.listdir(real))  # noqa: PTH208
         except OSError as error:
             self._problem(folder, f"cannot be read: {error.strerror}")
             return

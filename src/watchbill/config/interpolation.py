@@ -14,6 +14,7 @@ from typing import NamedTuple
 from urllib.parse import quote
 
 from watchbill.config.files import MOST_SECRET_BYTES, UnreadableError, read_regular
+from watchbill.config.nodes import shown_key
 
 _TOKEN = re.compile(r"\$(?:(\$)|(\{)([^{}]*)(\})?)")
 _NAME = re.compile(r"([A-Za-z_][A-Za-z0-9_]*)(?::-(.*))?", re.DOTALL)
@@ -166,7 +167,9 @@ def _each(token: str, name: str, each: Mapping[str, str] | None) -> Part:
     if each is None:
         return _broken(token, f"{token} stands only in a check that has for_each")
     if name not in each:
-        return _broken(token, f"for_each has no {name}; it has {', '.join(sorted(each))}")
+        return _broken(
+            token, f"for_each has no {shown_key(name)}; it has {', '.join(map(shown_key, sorted(each)))}"
+        )
     return Part(each[name])
 
 

@@ -153,26 +153,37 @@ def _key_message(detail: ErrorDetails, place: Place) -> str:
 
 
 def _value_message(detail: ErrorDetails, place: Place) -> str:
-    name = place.names[-1] if place.names else "this"
+    name = _name(place)
     kind, context = detail["type"], detail.get("ctx", {})
     if place.rest and kind.endswith(("_type", "_parsing", "_required", "_from_float")):
-        return f"{name} must be text, a number, true, false or null, got {described(place.node)}"
-    if kind == "value_error":
-        text = str(context["error"])
-        return (
-            text if text.startswith((f"{name} ", "a ", "an ", "the ")) and name in text else f"{name}: {text}"
-        )
-    if kind in _KINDS:
-        return f"{name} must be {_KINDS[kind]}, got {described(place.node)}{_advice(kind, place.node)}"
-    if kind in _RULES:
-        return f"{name} {_RULES[kind](context)}{_seen(place.node)}"
-    if kind == "literal_error":
-        return _choice(name, str(context["expected"]), place.node)
-    if kind == "string_pattern_mismatch":
-        return f"{name}: {KEY_RULES['checks']}"
-    return f"{name}: {detail['msg']}"
+        text = f"must be text, a number, true, false or null, got {described(place.node)}"
+    elif kind == "value_error":
+        return _own_words(name, str(context["error"]))
+    elif kind in _KINDS:
+        got = _seen(place.node) if kind.startswith("int") else ""
+        text = f"must be {_KINDS[kind]}{got or f', got {described(place.node)}'}{_advice(kind, place.node)}"
+    elif kind in _RULES:
+        text = f"{_RULES[kind](context)}{_seen(place.node)}"
+    elif kind == "literal_error":
+        text = _choice(str(context["expected"]), place.node)
+    else:
+        text = f"is not valid: {KEY_RULES['checks'] if kind == 'string_pattern_mismatch' else detail['msg']}"
+    return f"{name} {text}"
 
 
+def _name(place: Place) -> str:
+    """The key's name, with the mapping's own where the key is the user's."""
+    if not place.names:
+        return "this"
+    return ".".join(place.names[-2:] if place.names[-2:-1] in _USERS_OWN else place.names[-1:])
+
+
+def _own_words(name: str, text: str) -> str:
+    last = name.rpartition(".")[2]
+    return text if last in text and text.startswith((f"{last} ", "a ", "an ", "the ")) else f"{name}: {text}"
+
+
+_USERS_OWN = (("labels",), ("headers",), ("json",), ("services",), ("moved",))
 _KINDS = {
     **dict.fromkeys(("string_type", "string_sub_type"), "text"),
     **dict.fromkeys(("int_type", "int_parsing", "int_from_float", "int_parsing_size"), "a whole number"),
@@ -226,17 +237,14 @@ def _advice(kind: str, node: Node) -> str:
 
 
 def _seen(node: Node) -> str:
-    number = isinstance(node.value, int | float) and not isinstance(node.value, bool)
-    return (
-        f", got {node.value:g}"
-        if number and not isinstance(node.value, int)
-        else (f", got {node.value}" if number else "")
-    )
+    if isinstance(node.value, bool) or not isinstance(node.value, int | float):
+        return ""
+    return f", got {node.value if isinstance(node.value, int) else format(node.value, 'g')}"
 
 
-def _choice(name: str, expected: str, node: Node) -> str:
+def _choice(expected: str, node: Node) -> str:
     choices = [choice.strip("'") for choice in expected.replace(" or ", ", ").split(", ")]
-    text = f"{name} must be {' or '.join(filter(None, [', '.join(choices[:-1]), choices[-1]]))}"
+    text = f"must be {' or '.join(filter(None, [', '.join(choices[:-1]), choices[-1]]))}"
     if isinstance(node.value, str) and len(node.value) <= 40:
         return f"{text}, got {node.value}{suggestion(node.value, choices)}"
     return f"{text}{_seen(node) or f', got {described(node)}'}"

@@ -12,7 +12,6 @@ from dataclasses import dataclass, field
 from typing import Any, NamedTuple, TypeAlias
 
 import yaml
-from yaml.cyaml import CParser
 
 from watchbill.domain.errors import Problem
 
@@ -76,7 +75,7 @@ def compose(text: str, source: Source) -> tuple[Node | None, list[Problem]]:
     :raises NotYamlError: where the text has no tree, or one past the bounds.
     """
     composer = _Composer(source)
-    parser = CParser(text)
+    parser = yaml.CSafeLoader(text)
     try:
         while parser.check_event():
             composer.accept(parser.get_event())
@@ -280,14 +279,16 @@ def resolve_plain(text: str) -> Scalar:
     if not text[0].isdigit() and text[0] not in "+-.":
         return text
     if _INTEGER.fullmatch(text):
-        if len(text) > 4 * MOST_DIGITS:  # int() refuses thousands of digits
-            return 10**MOST_DIGITS
-        return int(text, 10 if text[1:2] not in ("o", "x") else 0)
+        return _integer(text)
     if _FLOAT.fullmatch(text):
         return float(text)
-    if _NOT_FINITE.fullmatch(text):
-        return float(text.replace(".", ""))
-    return text
+    return float(text.replace(".", "")) if _NOT_FINITE.fullmatch(text) else text
+
+
+def _integer(text: str) -> int:
+    if len(text) > 4 * MOST_DIGITS:  # int() refuses thousands of digits
+        return int(10**MOST_DIGITS)
+    return int(text, 0 if text[1:2] in ("o", "x") else 10)
 
 
 def shown_key(name: str) -> str:

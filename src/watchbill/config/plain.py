@@ -21,7 +21,7 @@ class Found:
     at: str | int
 
     def put(self, value: object) -> None:
-        self.holder[self.at] = value  # type: ignore[index, call-overload]
+        self.holder[self.at] = value  # type: ignore[index]
 
     @property
     def references(self) -> str:

@@ -6,6 +6,7 @@ says so; where a plain field was built from a secret reference, the loader names
 
 from __future__ import annotations
 
+import re
 from datetime import timedelta
 from typing import Annotated, Any, Literal, TypeAlias
 from urllib.parse import SplitResult, unquote, urlsplit
@@ -15,6 +16,7 @@ from pydantic import (
     BeforeValidator,
     Field,
     SecretStr,
+    StrictBool,
     TypeAdapter,
     ValidationInfo,
     model_validator,
@@ -29,7 +31,7 @@ from watchbill.domain.expectations import (
     TlsExpect,
     declared_problem,
 )
-from watchbill.domain.units import Duration, Micros, format_duration, to_micros
+from watchbill.domain.units import Duration, Micros, format_duration, parse_duration, to_micros
 
 ID_PATTERN = r"^[a-z0-9][a-z0-9._-]*$"
 LABEL_PATTERN = r"^[a-zA-Z_][a-zA-Z0-9_]*$"
@@ -100,21 +102,31 @@ class Service(Declared):
     """A thing people rely on, watched by one or more checks."""
 
     description: str = ""
+    """What the service is, in a few words."""
     owner: str = ""
+    """Who looks after it: a team or a person."""
     runbook: str = ""
+    """Where it says what to do when the service is down."""
     labels: dict[LabelName, LabelValue] = Field(default_factory=dict)
+    """Labels of every check of the service; the checks' own win."""
 
 
 class BasicAuth(Declared):
+    """A user and a password (RFC 7617)."""
+
     username: str
+    """The user."""
     password: SecretStr
+    """The password, a secret: `${PASSWORD}` or `${file:/run/secrets/password}`."""
 
 
 class Auth(Declared):
     """Exactly one of ``basic`` and ``bearer``."""
 
     basic: BasicAuth | None = None
+    """User and password, sent as `Authorization: Basic`."""
     bearer: SecretStr | None = None
+    """A token, a secret, sent as `Authorization: Bearer`."""
 
     @model_validator(mode="after")
     def _exactly_one(self) -> Auth:
@@ -127,10 +139,15 @@ class TlsOptions(Declared):
     """How a TLS handshake is made. ``skip_verification`` leaves the certificate unjudged, not unseen."""
 
     ca_file: ExistingFile | None = None
+    """A PEM file of the authorities to trust instead of the system's."""
     cert_file: ExistingFile | None = None
+    """A PEM file with the client certificate to show; takes `key_file` too."""
     key_file: ExistingFile | None = None
+    """The PEM file with the client certificate's private key."""
     server_name: Host | None = None
-    skip_verification: bool = False
+    """The name to ask for (SNI) and to find in the certificate, if it is not the host."""
+    skip_verification: StrictBool = False
+    """Do not judge the certificate. It is looked at and recorded all the same."""
 
     @model_validator(mode="after")
     def _both_of_a_pair(self) -> TlsOptions:
@@ -146,12 +163,18 @@ class CheckFields(Declared):
     """The fields that every check has. ``id`` is the mapping key in ``checks:``."""
 
     id: CheckId
-    enabled: bool = True
+    enabled: StrictBool = True
+    """`false` parks the check: it keeps its history and is not probed."""
     service: ServiceId | None = None
+    """The service it watches, an id under `services`."""
     description: str = ""
+    """What it is for, in a few words."""
     interval: Duration = timedelta(seconds=30)
+    """How often it is probed: at least 1s, and at least `limits.min_interval`."""
     timeout: Duration = DEFAULT_TIMEOUT
+    """How long one probe may take in all: at most the interval. By default 5s, or the interval if that is shorter."""
     labels: dict[LabelName, LabelValue] = Field(default_factory=dict)
+    """Labels of its Prometheus series. They merge key by key with those of its service and of the defaults."""
     references: dict[str, str] = Field(default_factory=dict)
     """Dotted path of a field built from a secret -> the text to show in its place (``${TOKEN}``)."""
     interpolated: tuple[SecretStr, ...] = ()
@@ -162,7 +185,7 @@ class CheckFields(Declared):
     def _timeout_within_a_short_interval(cls, value: Any) -> Any:
         if isinstance(value, dict) and "timeout" not in value and "interval" in value:
             try:
-                interval = TypeAdapter(Duration).validate_python(value["interval"])
+                interval = parse_duration(value["interval"])
             except ValueError:
                 return value
             if interval < DEFAULT_TIMEOUT:
@@ -201,8 +224,8 @@ def _split(url: str) -> SplitResult:
     try:
         parts = urlsplit(url)
         parts.port  # noqa: B018 - raises where the port is no number
-    except ValueError as error:
-        raise ValueError(f"not a url: {error}") from None
+    except ValueError:  # whose text may repeat a password
+        raise ValueError("not a url: host or port cannot be read") from None
     if any(c.isspace() or ord(c) < 32 for c in url):
         raise ValueError("a url has no spaces or control characters; write %20 for a space")
     return parts
@@ -234,17 +257,29 @@ class Http(CheckFields):
     """An HTTP or HTTPS request and what its response must meet."""
 
     type: Literal["http"] = "http"
+    """An HTTP or HTTPS request."""
     url: Annotated[str, AfterValidator(_http_url)]
+    """What to ask for. `user:password@` in it is sent as basic auth and is a secret."""
     method: Annotated[str, AfterValidator(_method)] = "GET"
+    """The request's method."""
     headers: dict[HeaderName, HeaderValue] = Field(default_factory=dict)
+    """Headers to send; their values are secrets. Another origin that a redirect leads to does not get them."""
     body: SecretStr | None = None
+    """The request's body, a secret."""
     auth: Auth | None = None
-    follow_redirects: bool = True
+    """Credentials to send: exactly one of `basic` and `bearer`."""
+    follow_redirects: StrictBool = True
+    """Whether a redirect is followed, or is itself the response that is judged."""
     max_redirects: Annotated[int, Field(ge=0, le=20, strict=True)] = 5
+    """How many redirects are followed at most."""
     max_body_bytes: Annotated[int, Field(ge=1024, le=64 << 20, strict=True)] = 1 << 20
+    """How much of the body is read; a longer one cannot be judged and fails what is expected of it."""
     tls: TlsOptions = TlsOptions()
+    """How the TLS handshake is made."""
     ip_family: IpFamily | None = None
+    """4 or 6: use only addresses of this family."""
     expect: HttpExpect = HttpExpect()
+    """What the response must meet; without `status` it must be 2xx."""
 
     @model_validator(mode="before")
     @classmethod
@@ -269,22 +304,34 @@ class Tcp(CheckFields):
     """A TCP connection; ``send`` is sent as it is, and ``expect.response`` judged on what comes back."""
 
     type: Literal["tcp"] = "tcp"
+    """A TCP connection."""
     host: Host
+    """The name or address to connect to."""
     port: Port
+    """The port to connect to."""
     ip_family: IpFamily | None = None
+    """4 or 6: use only addresses of this family."""
     send: SecretStr | None = None
+    """Text to send once connected, a secret."""
     expect: TcpExpect = TcpExpect()
+    """What the service must meet beyond taking the connection."""
 
 
 class Tls(CheckFields):
     """A TLS handshake and the certificate it shows."""
 
     type: Literal["tls"] = "tls"
+    """A TLS handshake and the certificate it shows."""
     host: Host
+    """The name or address to connect to."""
     port: Port = 443
+    """The port to connect to."""
     ip_family: IpFamily | None = None
+    """4 or 6: use only addresses of this family."""
     tls: TlsOptions = TlsOptions()
+    """How the handshake is made."""
     expect: TlsExpect = TlsExpect()
+    """What the certificate and the handshake must meet."""
 
 
 def _server(server: str) -> str:
@@ -310,31 +357,47 @@ class Dns(CheckFields):
     """A DNS question to ``server``, or to the system's first name server."""
 
     type: Literal["dns"] = "dns"
+    """A DNS question."""
     name: Annotated[str, Field(min_length=1, max_length=255)]
+    """The name to ask for."""
     record: Annotated[Literal[RECORD_TYPES], BeforeValidator(_upper)] = "A"  # type: ignore[valid-type]
+    """The record type to ask for."""
     server: Annotated[str, AfterValidator(_server)] | None = None
+    """The name server to ask, `host` or `host:port`; the system's first by default."""
     transport: Literal["udp", "tcp"] = "udp"
+    """How to ask. An answer cut off over UDP is asked for again over TCP."""
     ip_family: IpFamily | None = None
+    """4 or 6: reach the server only over this family."""
     expect: DnsExpect = DnsExpect()
+    """What the answer must meet; without `rcode` it must be NOERROR."""
 
 
 class Icmp(CheckFields):
     """Echo requests; they are spread over the time that the timeout leaves."""
 
     type: Literal["icmp"] = "icmp"
+    """ICMP echo requests (ping)."""
     host: Host
+    """The name or address to ping."""
     count: Annotated[int, Field(ge=1, le=20, strict=True)] = 1
+    """How many requests one probe sends."""
     ip_family: IpFamily | None = None
+    """4 or 6: use only addresses of this family."""
     expect: IcmpExpect = IcmpExpect()
+    """What the replies must meet; by default one reply must come."""
 
 
 class Heartbeat(CheckFields):
     """A job that calls in: late when nothing came for ``every`` + ``grace``."""
 
     type: Literal["heartbeat"] = "heartbeat"
+    """A job that calls `POST /api/v1/heartbeats/ID`."""
     every: Duration
+    """How often the job calls."""
     grace: Duration = timedelta(minutes=1)
+    """How late a call may be."""
     token: SecretStr | None = None
+    """A token, a secret, that a call must bring as `Authorization: Bearer`."""
 
 
 Check: TypeAlias = Http | Tcp | Tls | Dns | Icmp | Heartbeat
@@ -352,15 +415,20 @@ def parse_check(declared: dict[str, Any]) -> Check:
 
 
 def target_of(check: Check) -> str:
-    """What is probed, for a label and for people: no credentials, no query."""
+    """What is probed, for a label and for people: no credentials, no query, secrets by their reference."""
+
+    def shown(field: str) -> str:
+        return check.references.get(field, str(getattr(check, field)))
+
     match check:
         case Http():
-            return urlsplit(check.url)._replace(query="", fragment="").geturl()
+            return re.split("[?#]", shown("url"), maxsplit=1)[0]
         case Tcp() | Tls():
-            return f"[{check.host}]:{check.port}" if ":" in check.host else f"{check.host}:{check.port}"
+            host = shown("host")
+            return f"[{host}]:{shown('port')}" if ":" in check.host else f"{host}:{shown('port')}"
         case Dns():
-            return f"{check.server}/{check.name}" if check.server else check.name
+            return f"{shown('server')}/{shown('name')}" if check.server else shown("name")
         case Icmp():
-            return check.host
+            return shown("host")
         case Heartbeat():
             return check.id

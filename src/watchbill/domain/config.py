@@ -7,7 +7,7 @@ from datetime import timedelta
 from itertools import pairwise
 from typing import Annotated, Literal
 
-from pydantic import AfterValidator, Field
+from pydantic import AfterValidator, Field, StrictBool
 
 from watchbill.domain.checks import Check, CheckId, LabelName, LabelValue, Service, ServiceId
 from watchbill.domain.expectations import Declared
@@ -23,56 +23,78 @@ def _ascending(bounds: tuple[float, ...]) -> tuple[float, ...]:
     return bounds
 
 
-Bucket = Annotated[float, Field(gt=0, le=3600, allow_inf_nan=False)]
+Bucket = Annotated[float, Field(gt=0, le=3600, allow_inf_nan=False, strict=True)]
 
 
 class Defaults(Declared):
     """Fields that every check has, for the checks they govern; nothing that belongs to one type."""
 
-    enabled: bool | None = None
+    enabled: StrictBool | None = None
+    """`false` parks the checks: they keep their history and are not probed."""
     service: ServiceId | None = None
+    """The service they watch, an id under `services`."""
     description: str | None = None
+    """What they are for, in a few words."""
     interval: Duration | None = None
+    """How often they are probed."""
     timeout: Duration | None = None
+    """How long one probe may take in all."""
     labels: dict[LabelName, LabelValue] = Field(default_factory=dict)
+    """Labels of their Prometheus series."""
 
 
 class StorageOptions(Declared):
     """How long history is kept."""
 
     keep: Duration = timedelta(days=30)
+    """How old results may become before they are deleted."""
 
 
 class MetricsOptions(Declared):
     """Which families ``/metrics`` has, and the bounds of the latency histogram in seconds."""
 
-    probe: bool = True
-    phases: bool = False
-    certificates: bool = False
-    details: bool = False
+    probe: StrictBool = True
+    """The `probe_*` families, under blackbox_exporter's names."""
+    phases: StrictBool = False
+    """`watchbill_check_phase_seconds`, a histogram by phase."""
+    certificates: StrictBool = False
+    """Certificate subjects, issuers and fingerprints as labels."""
+    details: StrictBool = False
+    """Further `probe_*` families that few need."""
     buckets: Annotated[tuple[Bucket, ...], Field(min_length=1, max_length=20), AfterValidator(_ascending)] = (
         LATENCY_BUCKETS
     )
+    """Upper bounds of the latency histograms in seconds, each greater than the one before."""
 
 
 class Limits(Declared):
     """What one exporter may be asked to do."""
 
     min_interval: Duration = timedelta(seconds=1)
+    """The shortest interval that a check may have."""
     concurrent_probes: Annotated[int, Field(ge=1, le=20_000, strict=True)] = 1000
+    """How many probes run at once at most."""
     mass_delete: Literal["refuse", "allow"] = "refuse"
+    """Whether a reload may delete more than half of the checks (and more than ten)."""
 
 
 class Config(Declared):
     """Everything that was declared. Checks know their id, their service and all their defaults."""
 
     version: Literal[1] = 1
+    """The version of this format."""
     services: dict[ServiceId, Service] = Field(default_factory=dict)
+    """What people rely on, by id."""
     checks: dict[CheckId, Check] = Field(default_factory=dict)
+    """What is probed, by id. The id is what history is kept under."""
     moved: dict[CheckId, CheckId] = Field(default_factory=dict)
+    """Renamed checks, old id -> new id, so that they keep their history."""
     storage: StorageOptions = StorageOptions()
+    """How long history is kept."""
     metrics: MetricsOptions = MetricsOptions()
+    """Which families `/metrics` has."""
     limits: Limits = Limits()
+    """What one exporter may be asked to do."""
 
 
 @dataclass(frozen=True, slots=True)

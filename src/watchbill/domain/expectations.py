@@ -24,6 +24,7 @@ from pydantic import (
     ConfigDict,
     Field,
     PlainSerializer,
+    StrictBool,
     ValidationInfo,
     WithJsonSchema,
 )
@@ -108,9 +109,13 @@ class TextMatch(Declared):
     """Rules for one text; all that are declared must hold."""
 
     equals: str | None = None
+    """The whole text."""
     contains: Texts = ()
+    """Text that must be in it; all of a list."""
     matches: Patterns = ()
+    """A regular expression (RE2) that must be found in it; all of a list."""
     not_contains: Texts = ()
+    """Text that must not be in it; none of a list."""
 
     def failures(self, text: str, *, of: str, reason: Reason) -> list[Failure]:
         found = []
@@ -156,8 +161,10 @@ class Comparison(Declared):
 
 
 def parse_comparison(text: object) -> object:
-    if not isinstance(text, str):
+    if isinstance(text, Comparison):
         return text
+    if not isinstance(text, str):
+        raise ValueError('a comparison is text, such as "< 100"')  # noqa: TRY004 - pydantic wants ValueError
     match = _COMPARISON.match(text)
     if match is None:
         raise ValueError(f'a comparison is an operator and a number, such as "< 100", got {shorten(text)}')
@@ -334,14 +341,21 @@ class HttpExpect(Declared):
     """What an HTTP response must meet."""
 
     status: StatusRules = ("2xx",)
+    """A number (200), a class (2xx), a range ("200-204"), or a list of them."""
     body: TextMatch | None = None
+    """Rules for the body's text."""
     json_: Annotated[dict[JsonPath, JsonScalar], Field(min_length=1)] | None = Field(
         default=None, alias="json"
     )
+    """JSONPath (RFC 9535) -> the value it must select, or a comparison such as `"< 100"`."""
     json_schema: SchemaFile | None = None
+    """A JSON Schema that the body must meet: the path of a file, or the schema itself."""
     headers: dict[str, HeaderMatch] = Field(default_factory=dict)
+    """Header name -> its value, or rules for it."""
     latency: Duration | None = None
+    """How long the request may take in all."""
     certificate_valid_for: Duration | None = None
+    """How long every certificate that is shown must stay valid."""
 
     @property
     def needs_body(self) -> bool:
@@ -353,17 +367,25 @@ class ResponseMatch(TextMatch):
 
 
 class TcpExpect(Declared):
+    """What a TCP service must meet."""
+
     response: ResponseMatch | None = None
+    """Rules for what the service sends."""
     latency: Duration | None = None
+    """How long the probe may take in all."""
 
 
 class TlsExpect(Declared):
     """What a certificate and its handshake must meet. Without ``verified: false`` the chain must verify."""
 
     certificate_valid_for: Duration | None = None
+    """How long every certificate that is shown must stay valid."""
     names: Texts = ()
-    verified: bool = True
+    """A name that the certificate must be for; all of a list."""
+    verified: StrictBool = True
+    """Whether the chain, the name and the dates must verify."""
     latency: Duration | None = None
+    """How long the probe may take in all."""
 
 
 class AnswerMatch(TextMatch):
@@ -373,25 +395,54 @@ class AnswerMatch(TextMatch):
 AnswerRule = Annotated[AnswerMatch, BeforeValidator(_text_match)]
 
 
+RCODES = (
+    "NOERROR",
+    "FORMERR",
+    "SERVFAIL",
+    "NXDOMAIN",
+    "NOTIMP",
+    "REFUSED",
+    "YXDOMAIN",
+    "YXRRSET",
+    "NXRRSET",
+    "NOTAUTH",
+    "NOTZONE",
+)
+
+
+def _upper(value: object) -> object:
+    return value.upper() if isinstance(value, str) else value
+
+
 class DnsAnswers(Declared):
     """``any`` answer must match, ``all`` must, ``none`` may."""
 
     any: AnswerRule | None = None
+    """At least one answer must meet this text or these rules."""
     all: AnswerRule | None = None
+    """Every answer must, and there must be one."""
     none: AnswerRule | None = None
+    """No answer may."""
 
 
 class DnsExpect(Declared):
-    rcode: str = "NOERROR"
+    """What a DNS answer must meet."""
+
+    rcode: Annotated[Literal[RCODES], BeforeValidator(_upper)] = "NOERROR"  # type: ignore[valid-type]
+    """The response code."""
     answers: DnsAnswers | None = None
+    """Rules for the records in the answer."""
     latency: Duration | None = None
+    """How long the probe may take in all."""
 
 
 class IcmpExpect(Declared):
     """``loss`` is the share of packets lost; ``latency`` bounds the average round-trip time."""
 
     loss: Share = Comparison(operator="<", number=100)
+    """The share of requests without a reply, such as `"< 34%"`."""
     latency: Duration | None = None
+    """How long the average round trip may take."""
 
 
 # --- judging ------------------------------------------------------------------------------------------

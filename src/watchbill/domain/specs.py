@@ -32,8 +32,8 @@ def _sealed(check: Check, seal: Seal) -> dict[str, Any]:
 def _walk(value: Any, path: str, references: Mapping[str, str], seal: Seal) -> Any:
     if isinstance(value, SecretStr):
         return seal(value.get_secret_value(), references.get(path, MASK))
-    if isinstance(value, str) and path in references:
-        return seal(value, references[path])
+    if path in references and isinstance(value, str | int | float):
+        return seal(str(value), references[path])
     if isinstance(value, dict):
         return {
             key: _walk(item, f"{path}.{key}" if path else key, references, seal)
