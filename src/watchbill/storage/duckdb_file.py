@@ -290,7 +290,8 @@ class DuckDbFile:
                 return StorageError(f"{self.path}: {remedy} ({text[:200]})", retryable=False)
         if "No space left" in text or "File too large" in text:
             return StorageError(f"{self.path}: the disk is full; free some space ({text[:200]})")
-        return StorageError(f"{self.path}: {text[:400]}")
+        refused = isinstance(cause, duckdb.DataError | duckdb.IntegrityError | duckdb.ProgrammingError)
+        return StorageError(f"{self.path}: {text[:400]}", retryable=not refused)
 
 
 _REMEDIES = (

@@ -170,14 +170,14 @@ class Ledger:
 
     def _key_for(self, event: CheckRegistered) -> int:
         check_id = event.check.id
-        if event.moved_from is not None and (moved := self.keys_named(event.moved_from)):
-            self._close_name(moved[-1], event.at)
-            self._name(moved[-1], check_id, event.at)
-            return moved[-1]
         held = self.keys_named(check_id)
-        key = held[-1] if held else self._new_key()
-        if not held or self._by_key[key][-1].valid_to is not None:
-            self._name(key, check_id, event.at)
+        if held and self._by_key[held[-1]][-1].valid_to is None:
+            return held[-1]  # `moved:` may stay in the file for years; it was followed when the name was new
+        moved = [] if event.moved_from is None else self.keys_named(event.moved_from)
+        key = (moved or held or [self._new_key()])[-1]
+        if moved:
+            self._close_name(key, event.at)
+        self._name(key, check_id, event.at)
         return key
 
     def _declare(self, key: int, check: Check, at: Instant) -> None:
