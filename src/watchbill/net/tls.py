@@ -10,6 +10,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from pathlib import Path
 
+from cryptography.exceptions import UnsupportedAlgorithm
+from cryptography.hazmat.primitives.serialization import load_pem_private_key
 from OpenSSL import SSL, crypto
 
 from watchbill.domain.checks import TlsOptions
@@ -64,7 +66,6 @@ def _make_context(options: TlsOptions, alpn: tuple[str, ...], files: list[str]) 
     context = SSL.Context(SSL.TLS_CLIENT_METHOD)
     context.set_min_proto_version(SSL.TLS1_2_VERSION)
     context.set_verify(SSL.VERIFY_PEER, _write_down)
-    context.set_passwd_cb(lambda *_: b"")  # OpenSSL would ask on the terminal for a key's passphrase
     if alpn:
         context.set_alpn_protos([name.encode("ascii") for name in alpn])
     try:
@@ -75,9 +76,11 @@ def _make_context(options: TlsOptions, alpn: tuple[str, ...], files: list[str]) 
             _trust_intermediates(context)
         if options.cert_file is not None and options.key_file is not None:
             context.use_certificate_chain_file(options.cert_file)
-            context.use_privatekey_file(options.key_file)
+            # Read here and not by OpenSSL, which asks for a passphrase on the terminal.
+            key = load_pem_private_key(Path(options.key_file).read_bytes(), password=None)
+            context.use_privatekey(key)  # type: ignore[arg-type] # kinds it cannot use are a TypeError
             context.check_privatekey()
-    except (SSL.Error, crypto.Error, OSError) as error:
+    except (SSL.Error, crypto.Error, OSError, ValueError, TypeError, UnsupportedAlgorithm) as error:
         raise _unusable(error, files) from error
     return context
 
@@ -210,4 +213,5 @@ def _said(error: Exception) -> str:
     if not words:
         return str(error) or type(error).__name__
     word = str(words[0])
-    return _PLAIN_WORDS.get(word, word)
+    _, _, alert = word.partition(" alert ")
+    return f"the server refused ({alert})" if alert else _PLAIN_WORDS.get(word, word)

@@ -26,8 +26,8 @@ async def probe(check: Tcp, attempt: Attempt, *, network: Network) -> None:
             await connection.send(check.send.get_secret_value().encode())
         if check.expect.response is not None:
             await _await_response(check.expect.response, connection, attempt)
-    finally:
         attempt.phases.stop()
+    finally:
         await shut(connection)
 
 

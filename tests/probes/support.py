@@ -1,0 +1,73 @@
+"""One probe of one declared check over a network, as the application runs it."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import AsyncIterator, Callable, Mapping
+from contextlib import asynccontextmanager
+from typing import Any, TypeVar
+
+from watchbill.domain.checks import parse_check
+from watchbill.domain.results import Reason, Result
+from watchbill.domain.units import Instant
+from watchbill.net import open_network
+from watchbill.ports import Network
+from watchbill.probes import probers
+from watchbill.probes.execute import Executor
+from watchbill.testing import ManualClock, inline
+
+T = TypeVar("T")
+
+BOTH_LOOPS = [("asyncio", {"use_uvloop": False}), ("asyncio", {"use_uvloop": True})]
+"""The fixture ``anyio_backend`` of what must hold on both event loops."""
+LOOP_NAMES = ["asyncio", "uvloop"]
+
+
+def wall() -> Instant:
+    return time.time_ns() // 1000
+
+
+class Prober:
+    """Runs checks; ``offloaded`` names the functions that were run off the loop."""
+
+    def __init__(
+        self, network: Network, *, now: Callable[[], Instant] = wall, names: Mapping[str, str] | None = None
+    ) -> None:
+        self.offloaded = 0
+        self.executor = Executor(
+            probers(_Named(network, names or {}), now, self._offload, lambda _: 0),
+            clock=ManualClock(instant=wall()),
+            monotonic=time.perf_counter,
+        )
+
+    async def __call__(self, check_type: str, **declared: Any) -> Result:
+        return await self.executor.execute(parse_check({"id": "probed", "type": check_type, **declared}))
+
+    async def _offload(self, function: Callable[..., T], *args: Any) -> T:
+        self.offloaded += 1
+        return await inline(function, *args)
+
+
+class _Named:
+    """A network with names of its own in front of another's."""
+
+    def __init__(self, network: Network, names: Mapping[str, str]) -> None:
+        self._network = network
+        self._names = names
+
+    async def resolve(self, host: str, family: Any = None) -> str:
+        return self._names.get(host) or await self._network.resolve(host, family)
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._network, name)
+
+
+@asynccontextmanager
+async def open_prober(names: Mapping[str, str] | None = None) -> AsyncIterator[Prober]:
+    async with open_network() as network:
+        yield Prober(network, names=names)
+
+
+def told(result: Result) -> list[tuple[Reason, str]]:
+    """Every failure as reason and text, in the order in which they are shown."""
+    return [(failure.reason, failure.message) for failure in result.failures]
