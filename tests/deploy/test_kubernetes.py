@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 import yaml
+from scripts import prometheusrule
 
 from tests.deploy.test_containers import run_options, values
 
@@ -44,7 +45,7 @@ def rendered() -> dict[str, dict[str, Any]]:
 
 
 def test_kustomize_renders_all_that_is_needed(rendered: dict[str, dict[str, Any]]) -> None:
-    assert set(rendered) == {"ConfigMap", "Service", "ServiceMonitor", "StatefulSet"}
+    assert set(rendered) == {"ConfigMap", "PrometheusRule", "Service", "ServiceMonitor", "StatefulSet"}
     pod_labels = rendered["StatefulSet"]["spec"]["template"]["metadata"]["labels"]
     assert rendered["StatefulSet"]["spec"]["selector"]["matchLabels"].items() <= pod_labels.items()
     assert rendered["Service"]["spec"]["selector"].items() <= pod_labels.items()
@@ -128,6 +129,13 @@ def test_the_monitor_relabels_as_the_shipped_scrape_job_does() -> None:
         "targetLabel": theirs["targetLabel"],
     }
     assert (ours["regex"], ours["replacement"]) == (theirs["regex"], theirs["replacement"])
+
+
+def test_the_operator_gets_the_alerts_that_promtool_tested(rendered: dict[str, dict[str, Any]]) -> None:
+    [(path, text)] = prometheusrule.render().items()
+    assert (FOLDER.parents[1] / path).read_text() == text
+    alerts = yaml.safe_load((FOLDER.parent / "prometheus/alerts.yml").read_text())
+    assert rendered["PrometheusRule"]["spec"] == alerts
 
 
 def test_the_pod_runs_without_rights_and_can_still_ping() -> None:
