@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Iterable, Iterator
 from dataclasses import dataclass, field
-from functools import partial
+from functools import lru_cache, partial
 from ipaddress import IPv4Address, IPv6Address
 from pathlib import Path
 
@@ -272,6 +272,7 @@ class Resolver:
         return NetworkError(Reason.RESOLVER, f"no name server answers ({silence})")
 
 
+@lru_cache(maxsize=16_384)
 def _name(host: str) -> dns.name.Name:
     try:
         name = parse_name(host)

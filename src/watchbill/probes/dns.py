@@ -4,15 +4,16 @@ from __future__ import annotations
 
 from functools import lru_cache
 from ipaddress import ip_address
+from typing import Any
 
 import dns.flags
 import dns.message
 import dns.name
 import dns.rcode
 import dns.rdataclass
-import dns.rdatatype
 import dns.reversename
 import dns.rrset
+from dns.rdatatype import CNAME, SOA, RdataType
 
 from watchbill.dnsquery import (
     EDNS_PAYLOAD,
@@ -40,7 +41,7 @@ async def probe(check: Dns, attempt: Attempt, *, network: Network) -> None:
     :raises NetworkError: wherever it ended, with its reason.
     """
     query = make_query(_asked_name(check.name, check.record), check.record, payload=EDNS_PAYLOAD)
-    host, port = split_server(check.server) if check.server is not None else network.nameserver()
+    host, port = _split_server(check.server) if check.server is not None else network.nameserver()
     attempt.phases.start("resolve")
     address = await network.resolve(host, check.ip_family)
     attempt.phases.start("connect")
@@ -52,8 +53,10 @@ async def probe(check: Dns, attempt: Attempt, *, network: Network) -> None:
     }
     packet = await _exchange(check, query, address, port, attempt=attempt, network=network)
     attempt.phases.stop()
-    answer = parse_answer(packet)
-    _judge(check, answer, attempt)
+    _judge(check, query.record, parse_answer(packet), attempt)
+
+
+_split_server = lru_cache(maxsize=1024)(split_server)
 
 
 @lru_cache(maxsize=16_384)
@@ -100,37 +103,37 @@ async def _over_udp(query: Query, address: str, port: int, attempt: Attempt, net
         await channel.close()
 
 
-def _judge(check: Dns, answer: dns.message.Message, attempt: Attempt) -> None:
+def _judge(check: Dns, record: RdataType, answer: dns.message.Message, attempt: Attempt) -> None:
     rcode = dns.rcode.to_text(answer.rcode())
-    texts = _texts(answer, check.record)
+    texts = _texts(answer, record)
     attempt.facts |= {
         "rcode": rcode,
         "authoritative": bool(answer.flags & dns.flags.AA),
         "answers": [text[:MOST_CHARACTERS_KEPT] for text in texts[:MOST_ANSWERS_KEPT]],
-        "cnames": _texts(answer, "CNAME")[:MOST_ANSWERS_KEPT] if check.record != "CNAME" else [],
+        "cnames": _texts(answer, CNAME)[:MOST_ANSWERS_KEPT] if record != CNAME else [],
         "answer_count": _count(answer.answer),
         "authority_count": _count(answer.authority),
         "additional_count": _count(answer.additional),
     }
-    if check.record == "SOA" and (serials := _serials(answer)):
-        attempt.facts["serial"] = serials[0]
+    if record == SOA and (zones := _rdatas(answer, SOA)):
+        attempt.facts["serial"] = zones[0].serial
     if rcode != check.expect.rcode.upper():
         attempt.fail(Reason.ANSWER, f"rcode must be {check.expect.rcode.upper()}, got {rcode}")
     attempt.failures += answer_failures(check.expect.answers, texts)
 
 
-def _rrsets(answer: dns.message.Message, record: str) -> list[dns.rrset.RRset]:
-    wanted = dns.rdatatype.from_text(record)
-    return [rrset for rrset in answer.answer if rrset.rdtype == wanted and rrset.rdclass == dns.rdataclass.IN]
+def _rdatas(answer: dns.message.Message, record: RdataType) -> list[Any]:
+    return [
+        rdata
+        for rrset in answer.answer
+        if rrset.rdtype == record and rrset.rdclass == dns.rdataclass.IN
+        for rdata in rrset
+    ]
 
 
-def _texts(answer: dns.message.Message, record: str) -> list[str]:
+def _texts(answer: dns.message.Message, record: RdataType) -> list[str]:
     """Presentation forms (RFC 1035 §5.1), in the order of the answer."""
-    return [data.to_text() for rrset in _rrsets(answer, record) for data in rrset]
-
-
-def _serials(answer: dns.message.Message) -> list[int]:
-    return [data.serial for rrset in _rrsets(answer, "SOA") for data in rrset]
+    return [rdata.to_text() for rdata in _rdatas(answer, record)]
 
 
 def _count(section: list[dns.rrset.RRset]) -> int:

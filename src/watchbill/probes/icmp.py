@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from functools import partial
-from statistics import fmean, pstdev
+from math import fsum, sqrt
 
 import anyio
 
@@ -56,25 +55,33 @@ async def probe(check: Icmp, attempt: Attempt, *, network: Network) -> None:
 async def _send(address: str, count: int, within_seconds: float, network: Network) -> _Train:
     train = _Train()
     spacing = min(LONGEST_SPACING_SECONDS, within_seconds / count)
+    if count == 1:  # the usual case needs no tasks
+        await _send_one(address, within_seconds, network, train)
+        return train
 
-    async def one(after_seconds: float) -> None:
+    async def later(after_seconds: float) -> None:
         await anyio.sleep(after_seconds)
-        try:
-            reply = await network.echo(address, timeout_seconds=within_seconds - after_seconds)
-        except NetworkError as error:
-            if error.reason is Reason.UNREACHABLE:
-                train.unreachable = error
-            else:
-                train.own_side = error
-                packets.cancel_scope.cancel()
-        else:
-            if reply is not None:
-                train.replies.append(reply)
+        await _send_one(address, within_seconds - after_seconds, network, train)
+        if train.own_side is not None:
+            packets.cancel_scope.cancel()
 
     async with anyio.create_task_group() as packets:
         for number in range(count):
-            packets.start_soon(partial(one, number * spacing), name=f"echo {number + 1}")
+            packets.start_soon(later, number * spacing, name=f"echo {number + 1}")
     return train
+
+
+async def _send_one(address: str, within_seconds: float, network: Network, train: _Train) -> None:
+    try:
+        reply = await network.echo(address, timeout_seconds=within_seconds)
+    except NetworkError as error:
+        if error.reason is Reason.UNREACHABLE:
+            train.unreachable = error
+        else:
+            train.own_side = error
+    else:
+        if reply is not None:
+            train.replies.append(reply)
 
 
 def _judge(check: Icmp, train: _Train, attempt: Attempt) -> None:
@@ -96,13 +103,15 @@ def _judge(check: Icmp, train: _Train, attempt: Attempt) -> None:
 
 
 def _round_trips(replies: list[EchoReply], attempt: Attempt) -> float:
+    """Their average; what else is to be said of them becomes facts."""
     seconds = [reply.round_trip_seconds for reply in replies]
+    average = fsum(seconds) / len(seconds)
     attempt.facts |= {
         "rtt_min": min(seconds),
-        "rtt_avg": fmean(seconds),
+        "rtt_avg": average,
         "rtt_max": max(seconds),
-        "rtt_stddev": pstdev(seconds),
+        "rtt_stddev": sqrt(fsum((each - average) ** 2 for each in seconds) / len(seconds)),
     }
     if replies[-1].hop_limit is not None:
         attempt.facts["hop_limit"] = replies[-1].hop_limit
-    return fmean(seconds)
+    return average
