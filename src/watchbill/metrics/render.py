@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
+from importlib.metadata import version as version_of
 
 from anyio.lowlevel import checkpoint
 
@@ -55,11 +56,16 @@ class Metrics:
     """``/metrics``: a projection of the board and of the parts' own numbers."""
 
     def __init__(
-        self, *, board: Board, clock: Clock, sources: Sources | None = None, version: str = ""
+        self, board: Board, clock: Clock, sources: Sources | None = None, *, version: str | None = None
     ) -> None:
         self._board = board
         self._clock = clock
-        self._own = OwnFamilies(board=board, clock=clock, sources=sources or Sources(), version=version)
+        self._own = OwnFamilies(
+            board=board,
+            clock=clock,
+            sources=sources or Sources(),
+            version=version_of("watchbill") if version is None else version,
+        )
         self._kept: dict[str, _Kept] = {}
 
     # --- subscribers --------------------------------------------------------------------------------

@@ -1,0 +1,231 @@
+"""``/api/v1``: what runs and what was found, as JSON."""
+
+from __future__ import annotations
+
+import hmac
+
+from anyio.lowlevel import checkpoint
+from fastapi import APIRouter, Request
+from fastapi.responses import JSONResponse, Response
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from starlette.exceptions import HTTPException
+
+from watchbill.board import CheckState
+from watchbill.domain.checks import Heartbeat
+from watchbill.domain.config import LoadedConfig
+from watchbill.domain.errors import StorageError, UnknownCheckError
+from watchbill.domain.messages import RecordHeartbeat
+from watchbill.domain.specs import spec_of
+from watchbill.domain.units import SECOND, Instant, Micros
+from watchbill.web.answers import (
+    Json,
+    check_answer,
+    check_detail,
+    coverage_answer,
+    moment,
+    settings_answer,
+    spec_answer,
+    stored_answer,
+)
+from watchbill.web.guard import refuse_cross_site
+from watchbill.web.instants import parse_instant, parse_limit
+from watchbill.web.parts import SLICE, Parts
+
+DAY: Micros = 86_400 * SECOND
+MOST_RESULTS = 10_000
+COMPARE_EVERY: Micros = SECOND
+
+
+class Digests(BaseModel):
+    """Secrets to compare without showing them: id -> path -> HMAC-SHA256(nonce, secret), in hex."""
+
+    model_config = ConfigDict(extra="forbid", hide_input_in_errors=True)
+
+    nonce: str = Field(pattern="^([0-9a-f]{2}){8,64}$")
+    digests: dict[str, dict[str, str]]
+
+
+class Api:
+    """The endpoints. The configuration's answer is kept for as long as that configuration runs."""
+
+    def __init__(self, parts: Parts) -> None:
+        self._parts = parts
+        self._running = parts.running
+        self._compared_at: Instant | None = None
+        self._config_answer: tuple[LoadedConfig, bytes] | None = None
+
+    def router(self) -> APIRouter:
+        router = APIRouter(prefix="/api/v1", default_response_class=JSONResponse)
+        for path, endpoint, method, summary in (
+            ("/config", self.config, "GET", "The running configuration, secrets as their reference text"),
+            ("/config/compare", self.compare, "POST", "Which secrets differ, without showing one"),
+            ("/checks", self.checks, "GET", "Every check as it stands"),
+            ("/checks/{check_id}", self.check, "GET", "One check with all that its last probe saw"),
+            ("/checks/{check_id}/results", self.results, "GET", "Stored results, the newest first"),
+            ("/report", self.report, "GET", "Every check's slots over a period, by how they ended"),
+            ("/heartbeats/{check_id}", self.heartbeat, "POST", "A job says that it lives"),
+        ):
+            router.add_api_route(
+                path, endpoint, methods=[method], summary=summary, response_model=None, name=summary
+            )
+        return router
+
+    # --- what runs ----------------------------------------------------------------------------------
+
+    async def config(self) -> Response:
+        """Digest, revision, location, and for each check its ``spec``: what was declared beside the defaults."""
+        loaded = self._running.loaded
+        if self._config_answer is None or self._config_answer[0] is not loaded:
+            answer = await self._parts.json(await self._described(loaded))
+            self._config_answer = (loaded, bytes(answer.body))
+        return Response(self._config_answer[1], media_type="application/json")
+
+    async def _described(self, loaded: LoadedConfig) -> Json:
+        checks = {}
+        for index, (check_id, check) in enumerate(loaded.config.checks.items()):
+            checks[check_id] = spec_answer(check)
+            if index % SLICE == SLICE - 1:
+                await checkpoint()
+        return {
+            "digest": loaded.digest,
+            "revision": loaded.revision,
+            "location": self._running.location,
+            "version": self._parts.version,
+            "checks": checks,
+            **settings_answer(loaded),
+        }
+
+    async def compare(self, request: Request) -> Response:
+        """Body: ``{"nonce": hex, "digests": {id: {path: hex}}}`` with HMAC-SHA256(nonce, secret).
+
+        Answers the paths of secrets that both sides know and that differ. At most one call a second.
+        """
+        refuse_cross_site(request)
+        now = self._running.clock.now()
+        if self._compared_at is not None and now - self._compared_at < COMPARE_EVERY:
+            raise HTTPException(429, "secrets are compared once a second", {"Retry-After": "1"})
+        self._compared_at = now
+        try:
+            asked = Digests.model_validate_json(await request.body())
+        except ValidationError:
+            raise HTTPException(400, 'the body is {"nonce": hex, "digests": {id: {path: hex}}}') from None
+        return JSONResponse({"differ": await self._differing(asked)})
+
+    async def _differing(self, asked: Digests) -> dict[str, list[str]]:
+        nonce, checks = bytes.fromhex(asked.nonce), self._running.loaded.config.checks
+        differ: dict[str, list[str]] = {}
+        for index, (check_id, digests) in enumerate(asked.digests.items()):
+            secrets = spec_of(checks[check_id]).secrets if check_id in checks else {}
+            for path, digest in digests.items():
+                secret = secrets.get(path)
+                if secret is None:
+                    continue
+                own = hmac.new(nonce, secret.get_secret_value().encode(), "sha256").hexdigest()
+                if not hmac.compare_digest(own.encode(), digest.encode(errors="replace")):
+                    differ.setdefault(check_id, []).append(path)
+            if index % SLICE == SLICE - 1:
+                await checkpoint()
+        return differ
+
+    async def checks(self) -> Response:
+        """Status, slots by outcome, availability and the latest result of every check, in declared order."""
+        board = self._running.board
+        return await self._parts.json(
+            {
+                "checks": await self._parts.each(board.checks.values(), check_answer),
+                "services": {name: status.value for name, status in board.services.items()},
+            }
+        )
+
+    async def check(self, check_id: str) -> Response:
+        """What ``/checks`` says of it, its spec, and the facts of the last probe."""
+        return await self._parts.json(check_detail(self._state(check_id)))
+
+    def _state(self, check_id: str) -> CheckState:
+        state = self._running.board.checks.get(check_id)
+        if state is None:
+            raise _unknown(check_id)
+        return state
+
+    # --- what was found -----------------------------------------------------------------------------
+
+    async def results(
+        self, check_id: str, since: str = "24h", until: str = "", limit: str = "100"
+    ) -> Response:
+        """Rows with a slot in [since, until), also of a check that was deleted.
+
+        ``since`` and ``until``: RFC 3339, seconds since the epoch, or a duration back from now.
+        """
+        start, end = self._period(since, until)
+        try:
+            most = parse_limit(limit, most=MOST_RESULTS)
+        except ValueError as error:
+            raise HTTPException(400, str(error)) from None
+        try:
+            rows = await self._parts.storage.results(check_id, since=start, until=end, limit=most)
+        except StorageError as error:
+            raise _unreadable(error) from None
+        if not rows and check_id not in self._running.board.checks:
+            raise _unknown(check_id)
+        return await self._parts.json({"results": [stored_answer(row) for row in rows]})
+
+    async def report(self, since: str = "24h", until: str = "") -> Response:
+        """Coverage and latency of every check over [since, until), as far as it is accounted for."""
+        start, end = self._period(since, until)
+        try:
+            rows = await self._parts.storage.coverage(since=start, until=end)
+        except StorageError as error:
+            raise _unreadable(error) from None
+        return await self._parts.json(
+            {
+                "since": moment(start),
+                "until": moment(end),
+                "checks": [coverage_answer(row) for row in rows],
+            }
+        )
+
+    def _period(self, since: str, until: str) -> tuple[Instant, Instant]:
+        now = self._running.clock.now()
+        try:
+            start = parse_instant(since, now=now)
+            end = parse_instant(until, now=now) if until else now
+        except (ValueError, OverflowError) as error:
+            raise HTTPException(400, str(error)) from None
+        if start >= end:
+            raise HTTPException(400, f"since must be before until, got {moment(start)} and {moment(end)}")
+        return start, end
+
+    # --- what jobs say ------------------------------------------------------------------------------
+
+    async def heartbeat(self, check_id: str, request: Request) -> Response:
+        """Where the check declares a token: ``Authorization: Bearer TOKEN`` or ``X-Watchbill-Token: TOKEN``."""
+        refuse_cross_site(request)
+        state = self._running.board.checks.get(check_id)
+        if state is None or not isinstance(state.check, Heartbeat):
+            raise HTTPException(404, f"there is no heartbeat check {check_id!r}")
+        _authorize(request, state.check)
+        try:
+            await self._running.bus.send(RecordHeartbeat(check_id))
+        except UnknownCheckError:
+            raise _unknown(check_id) from None
+        return JSONResponse({"check": check_id, "received_at": moment(self._running.clock.now())}, 202)
+
+
+def _authorize(request: Request, check: Heartbeat) -> None:
+    if check.token is None:
+        return
+    scheme, _, bearer = request.headers.get("authorization", "").partition(" ")
+    given = bearer.strip() if scheme.lower() == "bearer" else request.headers.get("x-watchbill-token", "")
+    # Header bytes arrive as Latin-1 whatever they mean.
+    if not hmac.compare_digest(given.encode("latin-1"), check.token.get_secret_value().encode()):
+        raise HTTPException(
+            401, "this heartbeat needs its token", {"WWW-Authenticate": 'Bearer realm="watchbill"'}
+        )
+
+
+def _unknown(check_id: str) -> HTTPException:
+    return HTTPException(404, f"there is no check {check_id!r}")
+
+
+def _unreadable(error: StorageError) -> HTTPException:
+    return HTTPException(503, f"history cannot be read now: {error}")

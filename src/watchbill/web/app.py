@@ -1,0 +1,175 @@
+"""The HTTP surface: ``/metrics``, health, reload, the landing page and the API, as one ASGI application."""
+
+from __future__ import annotations
+
+import re
+import zlib
+from collections.abc import Callable, Sequence
+from typing import TypeVar
+
+from fastapi import FastAPI
+from fastapi.exceptions import RequestValidationError
+from starlette.exceptions import HTTPException
+from starlette.requests import Request
+from starlette.responses import JSONResponse, PlainTextResponse, Response
+from starlette.types import ASGIApp, Receive, Scope, Send
+
+from watchbill.domain.errors import WatchbillError
+from watchbill.domain.messages import ConfigReloaded, ReloadConfig
+from watchbill.ports import Offload, ResultRepository
+from watchbill.web.answers import rejection_answer, reload_answer
+from watchbill.web.api import Api
+from watchbill.web.guard import Guarded, refuse_cross_site
+from watchbill.web.page import landing_page
+from watchbill.web.parts import Parts, Running
+from watchbill.web.tally import HttpTally, Tallied
+
+T = TypeVar("T")
+
+GZIP_LEVEL = 1
+_REFUSED = re.compile(r"q=0(\.0*)?")
+NO_LIFECYCLE = (
+    "Reloading over HTTP is off. Start the exporter with --web.enable-lifecycle, or send it SIGHUP.\n"
+)
+
+
+async def _inline(function: Callable[..., T], *args: object) -> T:
+    return function(*args)
+
+
+def create_app(
+    running: Running,
+    *,
+    storage: ResultRepository,
+    http: HttpTally,
+    offload: Offload = _inline,
+    enable_lifecycle: bool = False,
+    version: str = "",
+) -> ASGIApp:
+    """``offload`` takes the encoding of large answers off the event loop."""
+    parts = Parts(running, storage, offload, version, enable_lifecycle)
+    app = FastAPI(
+        title="Watchbill",
+        version=version or "0",
+        openapi_url="/api/v1/openapi.json",
+        docs_url=None,
+        redoc_url=None,
+        redirect_slashes=False,
+        telemetry={"tracing": False, "metrics": False, "logs": False, "auto_configure": False},
+    )
+    app.add_exception_handler(HTTPException, _as_json)
+    app.add_exception_handler(RequestValidationError, _as_bad_request)
+    app.include_router(Api(parts).router())
+    site = Site(parts)
+    read = ["GET", "HEAD"]
+    app.add_route("/", site.page, methods=read)
+    app.add_route("/metrics", site.metrics, methods=read)
+    for path in ("/-/healthy", "/health"):
+        app.add_route(path, site.healthy, methods=read)
+    for path in ("/-/ready", "/health/ready"):
+        app.add_route(path, site.ready, methods=read)
+    app.add_route("/-/reload", site.reload, methods=["POST", "PUT"])
+    return Tallied(Guarded(app), tally=http, monotonic=running.clock.monotonic)
+
+
+class Site:
+    """Everything outside the API."""
+
+    def __init__(self, parts: Parts) -> None:
+        self._parts = parts
+        self._running = parts.running
+
+    async def page(self, request: Request) -> Response:
+        return await landing_page(self._parts, request.query_params)
+
+    async def metrics(self, request: Request) -> Response:
+        content_type, body = await self._running.metrics.expose(request.headers.get("accept", ""))
+        headers = {"Content-Type": content_type, "Vary": "Accept, Accept-Encoding"}
+        if accepts_gzip(request.headers.get("accept-encoding", "")):
+            body = await self._parts.offload(gzipped, body)
+            headers["Content-Encoding"] = "gzip"
+        return InParts(body, headers)
+
+    async def healthy(self, _: Request) -> Response:
+        if self._running.healthy():
+            return PlainTextResponse("Healthy\n")
+        return PlainTextResponse("The event loop has stood still for 30 seconds.\n", 503)
+
+    async def ready(self, _: Request) -> Response:
+        if self._running.ready():
+            return PlainTextResponse("Ready\n")
+        return PlainTextResponse("Not ready: the configuration is being loaded.\n", 503)
+
+    async def reload(self, request: Request) -> Response:
+        """Read the configuration again. JSON unless text is asked for."""
+        if not self._parts.enable_lifecycle:
+            return PlainTextResponse(NO_LIFECYCLE, 403)
+        refuse_cross_site(request)
+        mass_delete = request.query_params.get("allow_mass_delete", "").lower() in {"true", "1"}
+        try:
+            events = await self._running.bus.send(ReloadConfig("http", allow_mass_delete=mass_delete))
+        except WatchbillError as error:
+            return _answer(request, rejection_answer(error), 500)
+        for event in events:
+            if isinstance(event, ConfigReloaded):
+                return _answer(request, reload_answer(event), 200)
+        return _answer(request, {"error": "the reload did not say what it did"}, 500)
+
+
+class InParts(Response):
+    """A body that is sent as it lies, without being joined."""
+
+    def __init__(self, parts: Sequence[bytes], headers: dict[str, str]) -> None:
+        super().__init__(headers={**headers, "Content-Length": str(sum(map(len, parts)))})
+        self._parts = parts
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        await send({"type": "http.response.start", "status": self.status_code, "headers": self.raw_headers})
+        if scope["method"] != "HEAD":
+            for part in self._parts:
+                await send({"type": "http.response.body", "body": part, "more_body": True})
+        await send({"type": "http.response.body", "body": b"", "more_body": False})
+
+
+def accepts_gzip(header: str) -> bool:
+    """RFC 9110 §12.5.3; a weight of 0 refuses."""
+    for part in header.lower().split(","):
+        coding, *parameters = (piece.strip() for piece in part.split(";"))
+        if coding == "gzip":
+            return not any(_REFUSED.fullmatch(parameter) for parameter in parameters)
+    return False
+
+
+def gzipped(parts: Sequence[bytes]) -> list[bytes]:
+    """The parts as one gzip stream; zlib lets go of the interpreter while it works."""
+    packer = zlib.compressobj(GZIP_LEVEL, zlib.DEFLATED, 16 + zlib.MAX_WBITS)
+    packed = [packer.compress(part) for part in parts]
+    return [*filter(None, packed), packer.flush()]
+
+
+def _answer(request: Request, answer: dict[str, object], status: int) -> Response:
+    """JSON, or ``key: value`` lines for whoever asks for plain text."""
+    if request.headers.get("accept", "").startswith("text/plain"):
+        return PlainTextResponse("".join(_lines(answer)), status)
+    return JSONResponse(answer, status)
+
+
+def _lines(answer: dict[str, object]) -> list[str]:
+    problems = answer.get("problems")
+    if isinstance(problems, list):
+        return [f"{line}\n" for line in problems]
+    return [f"{key}: {value}\n" for key, value in answer.items() if not isinstance(value, dict)]
+
+
+async def _as_json(_: Request, error: Exception) -> Response:
+    if not isinstance(error, HTTPException):
+        raise error
+    return JSONResponse({"error": error.detail}, error.status_code, headers=error.headers)
+
+
+async def _as_bad_request(_: Request, error: Exception) -> Response:
+    """What FastAPI could not read of a request; the values stay out of the answer."""
+    if not isinstance(error, RequestValidationError):
+        raise error
+    wrong = ", ".join(".".join(map(str, each["loc"])) for each in error.errors())
+    return JSONResponse({"error": f"not a valid request: {wrong}"}, 400)
