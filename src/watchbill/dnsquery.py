@@ -26,6 +26,8 @@ from watchbill.ports import Connection, Datagrams, NetworkError
 EDNS_PAYLOAD = 1232
 """What fits every path without fragments (DNS flag day 2020)."""
 MAX_CNAMES = 8
+MAX_RECORDS = 1024
+"""Reading this many holds the event loop 30 ms; a message of 64 KiB may hold four times as many."""
 _HEADER_BYTES = 12
 _CLASS_AND_TYPE_BYTES = 4
 _RESPONSE = 0x80
@@ -126,7 +128,12 @@ def is_truncated(packet: bytes) -> bool:
 
 
 def parse_answer(packet: bytes) -> dns.message.Message:
-    """:raises NetworkError: ``protocol`` where the packet is malformed."""
+    """:raises NetworkError: ``protocol`` where the packet is malformed, ``too_large`` for over 1024 records."""
+    announced = sum(int.from_bytes(packet[place : place + 2], "big") for place in (6, 8, 10))
+    if announced > MAX_RECORDS:
+        raise NetworkError(
+            Reason.TOO_LARGE, f"a DNS answer must hold at most {MAX_RECORDS} records, has {announced}"
+        )
     try:
         return dns.message.from_wire(packet)
     except (dns.exception.DNSException, ValueError) as error:

@@ -379,6 +379,13 @@ async def test_a_malformed_answer_is_told_as_such(tmp_path: Path) -> None:
     assert message.startswith("shop.test cannot be resolved (malformed DNS answer: ")
 
 
+async def test_an_answer_too_large_to_be_read_is_told_as_such(tmp_path: Path) -> None:
+    many = records("A", *(f"10.1.{n // 250}.{n % 250}" for n in range(1025)))
+    reason, message = await refused(tmp_path, {("shop.test", "A"): many}, "shop.test")
+    assert reason is Reason.DNS
+    assert message == "shop.test cannot be resolved (a DNS answer must hold at most 1024 records, has 1025)"
+
+
 # --- several servers ----------------------------------------------------------------------------------
 
 

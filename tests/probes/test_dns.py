@@ -316,7 +316,7 @@ def pointing_at_itself(packet: bytes) -> bytes:
 
 
 def counting_too_many(packet: bytes) -> bytes:
-    return packet[:6] + b"\xff\xff" + packet[8:]
+    return packet[:6] + b"\0\xff" + packet[8:]
 
 
 @pytest.mark.parametrize("change", [cut, longer, pointing_at_itself, counting_too_many])
@@ -327,6 +327,12 @@ async def test_a_malformed_answer_is_a_violation_of_the_protocol(change: Any, tr
     assert reason is Reason.PROTOCOL
     assert message.startswith("malformed DNS answer: ")
     assert result.outcome is Outcome.FAILURE
+
+
+async def test_an_answer_of_more_than_1024_records_is_not_read() -> None:
+    many = records("A", *(f"10.0.{n // 250}.{n % 250}" for n in range(1025)))
+    result, _ = await probed(truncated_over_udp(many))
+    assert told(result) == [(Reason.TOO_LARGE, "a DNS answer must hold at most 1024 records, has 1025")]
 
 
 @pytest.mark.parametrize("change", [with_another_id, for_another_name, sent_as_a_question])

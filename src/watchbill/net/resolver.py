@@ -48,6 +48,7 @@ LAST_WORD_SECONDS = 0.02
 """How long before the caller's deadline a lookup gives up, so that it can still say who was silent."""
 _RECORDS: dict[IpFamily, str] = {4: "A", 6: "AAAA"}
 _LOOPBACK: tuple[Address, ...] = (IPv4Address("127.0.0.1"), IPv6Address("::1"))
+_SPOKE = frozenset({Reason.PROTOCOL, Reason.TOO_LARGE})
 _FATAL = frozenset({Reason.DESCRIPTORS, Reason.PERMISSION, Reason.INTERNAL})
 
 
@@ -235,7 +236,7 @@ class Resolver:
         except NetworkError as error:
             if error.reason in _FATAL:
                 raise
-            told = inquiry.failed if error.reason is Reason.PROTOCOL else inquiry.silent
+            told = inquiry.failed if error.reason in _SPOKE else inquiry.silent
             told[server] = error.message
             return None
         if answer.rcode() in (dns.rcode.NOERROR, dns.rcode.NXDOMAIN):
