@@ -17,7 +17,7 @@ from urllib.parse import urlsplit
 import httpx2
 from pydantic import SecretStr, TypeAdapter, ValidationError
 
-from watchbill.domain.errors import Problem, WatchbillError
+from watchbill.domain.errors import WatchbillError
 from watchbill.domain.plan import Plan
 from watchbill.domain.specs import Spec, spec_from_masked
 from watchbill.domain.units import Instant, isoformat
@@ -70,11 +70,12 @@ class RunningConfig:
 
 @dataclass(frozen=True, slots=True)
 class Reload:
-    """What a reload changed: how many checks were added, changed, removed and moved."""
+    """What a reload changed: how many checks, and which fields of those that were changed or moved."""
 
     digest: str
     revision: str
     counts: Mapping[str, int]
+    fields: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)
@@ -196,8 +197,13 @@ class Client:
 
     def _reloaded(self, answer: Any) -> Reload:
         try:
-            counts = {kind: int(answer[kind]) for kind in Plan().counts()}
-            return Reload(str(answer.get("digest", "")), str(answer.get("revision", "")), counts)
+            changes = [*answer["checks"]["changed"], *answer["checks"]["moved"]]
+            return Reload(
+                digest=str(answer["digest"]),
+                revision=str(answer["revision"]),
+                counts={kind: int(answer[kind]) for kind in Plan().counts()},
+                fields={str(each["id"]): tuple(map(str, each["fields"])) for each in changes},
+            )
         except (KeyError, TypeError, ValueError, AttributeError):
             raise self._strange() from None
 
@@ -286,16 +292,7 @@ def _parts(
 def _problem_lines(response: httpx2.Response) -> list[str]:
     try:
         answer = response.json()
-        problems = answer.get("problems") or [answer["error"]]
-        lines = [_problem_line(problem) for problem in problems]
+        lines = [str(problem) for problem in answer.get("problems") or [answer["error"]]]
     except (ValueError, KeyError, TypeError, AttributeError):
         lines = response.text.strip().splitlines()
     return lines or ["the exporter refused the configuration and did not say why; its log does"]
-
-
-def _problem_line(problem: Any) -> str:
-    if not isinstance(problem, Mapping):
-        return str(problem)
-    place = (str(problem["path"]), int(problem["line"]), int(problem["column"]))
-    return str(Problem(*place, str(problem["message"])))
-

@@ -14,6 +14,7 @@ from tests.cli.support import NOW, Exporter
 from watchbill.client import (
     MOST_BYTES_PER_REQUEST,
     Client,
+    Reload,
     ReloadRejectedError,
     ServerError,
     UnreachableError,
@@ -21,7 +22,18 @@ from watchbill.client import (
 from watchbill.domain.units import SECOND
 
 NONCE = b"n" * 16
-COUNTS = {"added": 1, "changed": 2, "removed": 0, "moved": 0}
+COUNTS = {"added": 1, "changed": 1, "removed": 0, "moved": 1}
+RELOADED = {
+    **COUNTS,
+    "digest": "d",
+    "revision": "r",
+    "checks": {
+        "added": ["a"],
+        "changed": [{"id": "b", "fields": ["url"]}],
+        "removed": [],
+        "moved": [{"id": "c", "moved_from": "d", "fields": []}],
+    },
+}
 
 
 def test_nobody_there_says_how_to_start_one() -> None:
@@ -131,14 +143,14 @@ def test_a_report_asks_for_the_period_in_utc(exporter: Exporter) -> None:
 
 
 def test_a_reload_tells_what_it_counted(exporter: Exporter) -> None:
-    exporter.answers["POST /-/reload"] = (200, COUNTS)
+    exporter.answers["POST /-/reload"] = (200, RELOADED)
     with Client(exporter.url) as client:
-        assert client.reload().counts == COUNTS
+        assert client.reload() == Reload("d", "r", COUNTS, {"b": ("url",), "c": ()})
     assert exporter.asked[0][1] == "/-/reload"
 
 
 def test_a_reload_may_allow_a_mass_delete(exporter: Exporter) -> None:
-    exporter.answers["POST /-/reload"] = (200, COUNTS)
+    exporter.answers["POST /-/reload"] = (200, RELOADED)
     with Client(exporter.url) as client:
         client.reload(allow_mass_delete=True)
     assert exporter.asked[0][1] == "/-/reload?allow_mass_delete=true"
@@ -155,7 +167,7 @@ def test_a_reload_over_http_that_is_off_says_what_to_do(exporter: Exporter, stat
     ("answer", "problems"),
     [
         (
-            {"error": "2", "problems": [{"path": "a.yaml", "line": 1, "column": 2, "message": "no"}, "x"]},
+            {"error": "2", "problems": ["a.yaml:1:2: no", "x"]},
             ("a.yaml:1:2: no", "x"),
         ),
         ({"error": "would delete 30 of 40 checks"}, ("would delete 30 of 40 checks",)),

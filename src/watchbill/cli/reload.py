@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import click
 
 from watchbill.cli.difference import Difference, coloured_lines
-from watchbill.cli.terminal import paint, plain, say
+from watchbill.cli.terminal import plain, say
 from watchbill.client import DEFAULT_SERVER, Client, Reload, ReloadRejectedError, RunningConfig
-from watchbill.domain.plan import diff
+from watchbill.domain.plan import Change, FieldChange, Plan, diff
 
 
 @click.command()
@@ -47,12 +49,28 @@ def _say_rejected(problems: tuple[str, ...]) -> None:
 
 
 def _changes(before: RunningConfig, done: Reload, after: RunningConfig) -> list[str]:
-    plan = diff(after.specs, before.specs, after.moved)
+    plan = _with_rotations(diff(after.specs, before.specs, after.moved), done, before, after)
     found = Difference(plan, after.specs, before.specs, settings=(), series={})
-    hidden = done.counts["changed"] - len(plan.changed)
-    said = coloured_lines(found)
-    if hidden > 0:  # what runs shows no secret, so that a rotated one is counted only
-        said.append(paint(f"~ {hidden} more with a secret changed", "yellow"))
     counts = ", ".join(f"{number} {kind}" for kind, number in done.counts.items())
-    revision = f" at {plain(after.revision[:12])}" if after.revision else ""
-    return [*said, f"reloaded{revision}: {counts}"]
+    revision = f" at {plain(done.revision[:12])}" if done.revision else ""
+    return [*coloured_lines(found), f"reloaded{revision}: {counts}"]
+
+
+def _with_rotations(plan: Plan, done: Reload, before: RunningConfig, after: RunningConfig) -> Plan:
+    """What runs shows no secret: a field that is said to have changed and looks the same is one that was rotated."""
+    listed = {change.check_id: change for change in plan.changed}
+    for check_id in done.fields.keys() & before.specs.keys() & after.specs.keys():
+        listed.setdefault(check_id, Change(check_id, ()))
+
+    def completed(change: Change) -> Change:
+        shown = {each.path for each in change.fields}
+        fields = after.specs[change.check_id].fields
+        rotated = tuple(
+            FieldChange(path, fields[path], fields[path], secret=True)
+            for path in done.fields.get(change.check_id, ())
+            if path not in shown and path in fields
+        )
+        return replace(change, fields=tuple(sorted(change.fields + rotated, key=lambda each: each.path)))
+
+    changed = tuple(completed(listed[check_id]) for check_id in sorted(listed))
+    return replace(plan, changed=changed, moved=tuple(map(completed, plan.moved)))
