@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import ast
 import difflib
+import inspect
+import textwrap
 from collections.abc import Iterable, Mapping
 from functools import cache
 from typing import Any, get_args
@@ -55,3 +58,24 @@ def suggestion(name: str, known: Iterable[str]) -> str:
     """``; did you mean `timeout`?``, or nothing where no known name is near."""
     close = difflib.get_close_matches(name[:100].lower(), list(known)[:2000], n=1, cutoff=0.6)
     return f"; did you mean `{close[0]}`?" if close else ""
+
+
+@cache
+def documented(model: type[BaseModel]) -> Mapping[str, str]:
+    """What the text under each field of a model (and of those it extends) says of it, by written key."""
+    told: dict[str, str] = {}
+    for origin in reversed(model.__mro__):
+        if issubclass(origin, BaseModel) and origin is not BaseModel:
+            told |= _texts(origin)
+    return {field.alias or name: told[name] for name, field in model.model_fields.items() if name in told}
+
+
+def _texts(model: type[BaseModel]) -> dict[str, str]:
+    body = ast.parse(textwrap.dedent(inspect.getsource(model))).body[0]
+    assert isinstance(body, ast.ClassDef)  # noqa: S101 - the source of a class
+    texts = {}
+    for field, text in zip(body.body, body.body[1:], strict=False):
+        match field, text:
+            case ast.AnnAssign(target=ast.Name(id=name)), ast.Expr(value=ast.Constant(value=str(words))):
+                texts[name] = " ".join(words.split())
+    return texts

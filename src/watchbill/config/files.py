@@ -12,6 +12,7 @@ import re
 import stat
 from collections.abc import Iterator
 from dataclasses import dataclass, field
+from itertools import islice
 from pathlib import Path
 
 from watchbill.config.nodes import Source
@@ -42,16 +43,19 @@ class Reading:
     def __post_init__(self) -> None:
         self._real_root = os.path.realpath(self.root)
 
+    def paths(self) -> list[str]:
+        """Every file, folders' own before those of the folders in them, by name."""
+        return [shown for shown, _ in self._found()]
+
     def sources(self) -> Iterator[tuple[Source, str]]:
-        """Every file with its text, folders' own files first, by name."""
-        if not os.path.isdir(self.root):  # noqa: PTH112 - the path stays as the user wrote it
-            paths: list[tuple[str, tuple[str, ...]]] = [(self.root, ())]
-        else:
-            paths = list(self._walk(self.root, (), frozenset()))
-            if not paths:
-                self._problem(self.root, "the folder holds no *.yaml file")
+        """Every file with its text, in the same order."""
+        found = self._found()
+        if not found:
+            self._problem(self.root, "the folder holds no *.yaml file")
+        if len(found) > MOST_FILES:
+            self._problem(self.root, f"more than {MOST_FILES:,} files; split the folder")
         left = MOST_BYTES_IN_ALL
-        for shown, depth in paths[:MOST_FILES]:
+        for shown, depth in found[:MOST_FILES]:
             raw = self._read(shown)
             left -= len(raw or b"")
             if left < 0:
@@ -60,8 +64,11 @@ class Reading:
             text = None if raw is None else self._decode(shown, raw)
             if text is not None:
                 yield Source(shown, os.path.dirname(os.path.abspath(shown)), depth), text  # noqa: PTH100, PTH120
-        if len(paths) > MOST_FILES:
-            self._problem(self.root, f"more than {MOST_FILES:,} files; split the folder")
+
+    def _found(self) -> list[tuple[str, tuple[str, ...]]]:
+        if os.path.isdir(self.root):  # noqa: PTH112 - the path stays as the user wrote it
+            return list(islice(self._walk(self.root, (), frozenset()), MOST_FILES + 1))
+        return [(self.root, ())]
 
     def torn(self) -> bool:
         """Whether a generation, or a root that is a link, was replaced while it was read."""

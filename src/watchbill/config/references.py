@@ -23,7 +23,7 @@ def with_references(check: Check, plain: Plain, userinfo: Mapping[str, str]) -> 
     """The check with ``references`` and ``interpolated`` filled in. ``userinfo`` is what the url declared of it."""
     if not plain.found and not userinfo:
         return check
-    leaves = dict(_leaves(check.model_dump(by_alias=True), ""))
+    leaves = dict(_leaves(check.model_dump(by_alias=True, exclude_defaults=True), ""))
     references = {path: text for path, text in userinfo.items() if path in leaves}
     secrets: set[str] = set()
     for path, found in plain.found.items():

@@ -141,6 +141,13 @@ def _text_match(value: object) -> object:
     return {"equals": value} if isinstance(value, str) else value
 
 
+def _header_name(name: str) -> str:
+    if not name or not all(c.isalnum() or c in "!#$%&'*+-.^_`|~" for c in name) or not name.isascii():
+        raise ValueError("a header name is letters, digits and dashes (RFC 9110)")
+    return name
+
+
+HeaderName = Annotated[str, AfterValidator(_header_name)]
 HeaderMatch = Annotated[TextMatch, BeforeValidator(_text_match)]
 
 
@@ -350,7 +357,7 @@ class HttpExpect(Declared):
     """JSONPath (RFC 9535) -> the value it must select, or a comparison such as `"< 100"`."""
     json_schema: SchemaFile | None = None
     """A JSON Schema that the body must meet: the path of a file, or the schema itself."""
-    headers: dict[str, HeaderMatch] = Field(default_factory=dict)
+    headers: dict[HeaderName, HeaderMatch] = Field(default_factory=dict)
     """Header name -> its value, or rules for it."""
     latency: Duration | None = None
     """How long the request may take in all."""
