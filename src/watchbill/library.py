@@ -6,9 +6,10 @@ No schedule, no history, no metrics: subscribe to events for what you want of th
 from __future__ import annotations
 
 import time
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from functools import partial
+from typing import Any, TypeVar
 
 import anyio.to_thread
 
@@ -18,20 +19,24 @@ from watchbill.domain.checks import Check
 from watchbill.domain.messages import DeleteCheck, ExecuteChecks, RegisterCheck
 from watchbill.handlers import delete_check, execute_checks, register_check
 from watchbill.net import open_network
-from watchbill.ports import Offload
 from watchbill.probes import make_execute, probers
+
+T = TypeVar("T")
+
+
+async def _offload(function: Callable[..., T], *args: Any) -> T:
+    return await anyio.to_thread.run_sync(partial(function, *args))
 
 
 @asynccontextmanager
 async def open_core(*, location: str = "", concurrent_probes: int = 100) -> AsyncIterator[Bus]:
     """A bus that answers ``RegisterCheck``, ``DeleteCheck`` and ``ExecuteChecks``. Runs on asyncio."""
     clock = Timeline(monotonic=lambda: time.monotonic_ns() // 1000, wall=lambda: time.time_ns() // 1000)
-    offload: Offload = anyio.to_thread.run_sync
     registry: dict[str, Check] = {}
     begun = clock.now()
     async with open_network() as network:
         execute = make_execute(
-            probers(network, clock.now, offload, lambda _: begun),
+            probers(network, clock.now, _offload, lambda _: begun),
             clock=clock,
             location=location,
             monotonic=clock.monotonic,

@@ -85,6 +85,9 @@ def run(options: Options) -> int:
         except WatchbillError as error:
             lines.write(f"watchbill: {error}")
             return 1
+        finally:
+            # The interpreter's own clean-up does not see what is frozen, and DuckDB's binding complains of it.
+            gc.unfreeze()
 
 
 async def _main(options: Options, loaded: LoadedConfig, sockets: Sequence[socket], lines: LineWriter) -> int:
@@ -146,8 +149,18 @@ async def offload(function: Callable[..., T], *args: Any) -> T:
 
 
 async def load_aside(path: str) -> LoadedConfig:
-    """Parse and validate in a process of its own: thousands of checks take seconds that the loop has not."""
-    return await anyio.to_process.run_sync(partial(load, path, environ=dict(os.environ)), cancellable=True)
+    """Parse and validate in a process of its own: thousands of checks take seconds that the loop has not.
+
+    :raises ConfigError: the configuration is not valid.
+    :raises WatchbillError: the process ended before it could say.
+    """
+    try:
+        return await anyio.to_process.run_sync(
+            partial(load, path, environ=dict(os.environ)), cancellable=True
+        )
+    except anyio.BrokenWorkerProcess as error:
+        reason = "the process that loads the configuration ended early (out of memory?); nothing was changed"
+        raise WatchbillError(reason) from error
 
 
 # --- signals and reloads ------------------------------------------------------------------------------

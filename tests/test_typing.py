@@ -1,0 +1,58 @@
+"""Every implementation of a port is assigned to its shape, for mypy; running it proves that they exist."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from watchbill import ports
+from watchbill.clock import Clock, Timeline
+from watchbill.net import MachineNetwork
+from watchbill.probes.execute import Executor
+from watchbill.storage.duckdb import DuckDbStorage
+from watchbill.serve import offload
+from watchbill.storage.memory import MemoryStorage
+from watchbill.testing import (
+    FakeConfigFile,
+    FakeConnection,
+    FakeExecute,
+    FakeNetwork,
+    ManualClock,
+    inline,
+)
+
+if TYPE_CHECKING:
+
+    def assigned(
+        timeline: Timeline,
+        manual: ManualClock,
+        machine: MachineNetwork,
+        network: FakeNetwork,
+        connection: FakeConnection,
+        memory: MemoryStorage,
+        duck: DuckDbStorage,
+        executor: Executor,
+        execute: FakeExecute,
+        file: FakeConfigFile,
+    ) -> tuple[object, ...]:
+        clocks: list[Clock] = [timeline, manual]
+        networks: list[ports.Network] = [machine, network]
+        connections: list[ports.Connection] = [connection]
+        storages: list[ports.Storage] = [memory, duck]
+        checks: list[ports.CheckRepository] = [memory, duck]
+        results: list[ports.ResultRepository] = [memory, duck]
+        executes: list[ports.Execute] = [executor.execute, execute]
+        loads: list[ports.LoadConfig] = [file.load]
+        offloads: list[ports.Offload] = [inline, offload]
+        return clocks, networks, connections, storages, checks, results, executes, loads, offloads
+
+
+def test_every_port_has_a_real_and_a_fake_implementation() -> None:
+    for real, fake in (
+        (Timeline, ManualClock),
+        (MachineNetwork, FakeNetwork),
+        (DuckDbStorage, MemoryStorage),
+        (Executor, FakeExecute),
+    ):
+        public = {name for name in vars(fake) if not name.startswith("_") and callable(getattr(fake, name))}
+        missing = {name for name in public if not hasattr(real, name)} - {"move"}
+        assert not missing, (real, missing)
