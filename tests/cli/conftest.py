@@ -65,6 +65,7 @@ def outside() -> Outside:
 def run(outside: Outside, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Run:
     """Run a command in an empty folder; keywords replace parts of the outside."""
     monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("COLUMNS", "80")
     for name in [name for name in os.environ if name.startswith("WATCHBILL_")]:
         monkeypatch.delenv(name)
 

@@ -127,3 +127,7 @@ def main() -> None:
         if reconfigure is not None:  # a terminal that cannot show a character gets its escape, not a crash
             reconfigure(errors="backslashreplace")
     cli(prog_name="watchbill")
+
+
+if __name__ == "__main__":
+    main()

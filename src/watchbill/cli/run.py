@@ -68,6 +68,7 @@ def _triggers(ctx: click.Context, parameter: click.Parameter, value: str) -> fro
 @click.option(
     "--location",
     default="",
+    metavar="NAME",
     envvar="WATCHBILL_LOCATION",
     show_envvar=True,
     help="Where this exporter stands: the label location of every series.",
