@@ -19,6 +19,8 @@ from watchbill.domain.units import SECOND, Instant, to_micros
 from watchbill.metrics.exposition import Family, escape, histogram, labels, number, sample
 
 COMMON_LABELS = ("check", "location", "service", "type")
+DIGITS = 9
+"""Of a second: what the clock's floats say beyond that is noise."""
 _VERDICTS = (Outcome.SUCCESS, Outcome.FAILURE)
 _TEXT_RULES = (Reason.HEADER, Reason.BODY)
 
@@ -155,7 +157,7 @@ def _judged_lines(check: Check, result: Result, text: CheckLabels) -> Lines:
     lines = {}
     if isinstance(check, Icmp) and (loss := _numeric(result.facts.get("loss_percent"))) is not None:
         name = "watchbill_check_loss_ratio"
-        lines[name] = sample(name, text.own, loss / 100)
+        lines[name] = sample(name, text.own, round(loss / 100, DIGITS))
     if isinstance(check, Heartbeat) and (seen := _numeric(result.facts.get("last_seen_at"))) is not None:
         name = "watchbill_check_last_heartbeat_timestamp_seconds"
         lines[name] = sample(name, text.own, seen)
@@ -175,7 +177,7 @@ class _Probe:
 
     def lines(self, *, success: bool) -> Lines:
         self._put("probe_success", success)
-        self._put("probe_duration_seconds", self._result.duration_seconds)
+        self._seconds("probe_duration_seconds", self._result.duration_seconds)
         match self._check:
             case Http():
                 self._address()
@@ -207,7 +209,7 @@ class _Probe:
 
     def _lookup(self) -> None:
         seconds = self._facts.get("dns_lookup_seconds", self._result.phases.get("resolve"))
-        self._number("probe_dns_lookup_time_seconds", seconds)
+        self._seconds("probe_dns_lookup_time_seconds", seconds)
 
     def _http(self) -> None:
         self._put("probe_http_status_code", self._result.status_code or 0)
@@ -266,9 +268,9 @@ class _Probe:
         seconds = {"resolve": self._result.phases.get("resolve"), "rtt": self._facts.get("rtt_avg")}
         self._lines[name] = "".join(
             [
-                f'{name}{{{self._text.probe},phase="{phase}"}} {number(value)}\n'
+                f'{name}{{{self._text.probe},phase="{phase}"}} {number(round(value, DIGITS))}\n'
                 for phase, value in seconds.items()
-                if _numeric(value) is not None and value is not None
+                if isinstance(value, int | float)
             ]
         )
         self._fact("probe_icmp_reply_hop_limit", "hop_limit")
@@ -277,6 +279,10 @@ class _Probe:
 
     def _put(self, name: str, value: float) -> None:
         self._lines[name] = f"{name}{{{self._text.probe}}} {number(value)}\n"
+
+    def _seconds(self, name: str, value: object) -> None:
+        if (seen := _numeric(value)) is not None:
+            self._put(name, round(seen, DIGITS))
 
     def _number(self, name: str, value: object) -> None:
         if (seen := _numeric(value)) is not None:
@@ -295,7 +301,7 @@ class _Probe:
             shown = {"resolve": "resolve"}
         self._lines[name] = "".join(
             [
-                f'{name}{{{probe},phase="{label}"}} {number(phases.get(phase, 0.0))}\n'
+                f'{name}{{{probe},phase="{label}"}} {number(round(phases.get(phase, 0.0), DIGITS))}\n'
                 for label, phase in shown.items()
             ]
         )

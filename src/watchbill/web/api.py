@@ -5,7 +5,7 @@ from __future__ import annotations
 import hmac
 
 from anyio.lowlevel import checkpoint
-from fastapi import APIRouter, Request
+from fastapi import FastAPI, Request
 from fastapi.responses import JSONResponse, Response
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from starlette.exceptions import HTTPException
@@ -54,8 +54,7 @@ class Api:
         self._compared_at: Instant | None = None
         self._config_answer: tuple[LoadedConfig, bytes] | None = None
 
-    def router(self) -> APIRouter:
-        router = APIRouter(prefix="/api/v1", default_response_class=JSONResponse)
+    def add_to(self, app: FastAPI) -> None:
         for path, endpoint, method, summary in (
             ("/config", self.config, "GET", "The running configuration, secrets as their reference text"),
             ("/config/compare", self.compare, "POST", "Which secrets differ, without showing one"),
@@ -65,10 +64,9 @@ class Api:
             ("/report", self.report, "GET", "Every check's slots over a period, by how they ended"),
             ("/heartbeats/{check_id}", self.heartbeat, "POST", "A job says that it lives"),
         ):
-            router.add_api_route(
-                path, endpoint, methods=[method], summary=summary, response_model=None, name=summary
+            app.add_api_route(
+                f"/api/v1{path}", endpoint, methods=[method], summary=summary, response_model=None
             )
-        return router
 
     # --- what runs ----------------------------------------------------------------------------------
 

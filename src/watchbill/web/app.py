@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 import zlib
-from collections.abc import Callable, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from typing import TypeVar
 
 from fastapi import FastAPI
@@ -59,16 +59,9 @@ def create_app(
     )
     app.add_exception_handler(HTTPException, _as_json)
     app.add_exception_handler(RequestValidationError, _as_bad_request)
-    app.include_router(Api(parts).router())
-    site = Site(parts)
-    read = ["GET", "HEAD"]
-    app.add_route("/", site.page, methods=read)
-    app.add_route("/metrics", site.metrics, methods=read)
-    for path in ("/-/healthy", "/health"):
-        app.add_route(path, site.healthy, methods=read)
-    for path in ("/-/ready", "/health/ready"):
-        app.add_route(path, site.ready, methods=read)
-    app.add_route("/-/reload", site.reload, methods=["POST", "PUT"])
+    Api(parts).add_to(app)
+    for path, (endpoint, methods) in Site(parts).routes().items():
+        app.add_api_route(path, endpoint, methods=methods, response_model=None, include_in_schema=False)
     return Tallied(Guarded(app), tally=http, monotonic=running.clock.monotonic)
 
 
@@ -78,6 +71,18 @@ class Site:
     def __init__(self, parts: Parts) -> None:
         self._parts = parts
         self._running = parts.running
+
+    def routes(self) -> Mapping[str, tuple[Callable[[Request], Awaitable[Response]], list[str]]]:
+        read = ["GET", "HEAD"]
+        return {
+            "/": (self.page, read),
+            "/metrics": (self.metrics, read),
+            "/-/healthy": (self.healthy, read),
+            "/health": (self.healthy, read),
+            "/-/ready": (self.ready, read),
+            "/health/ready": (self.ready, read),
+            "/-/reload": (self.reload, ["POST", "PUT"]),
+        }
 
     async def page(self, request: Request) -> Response:
         return await landing_page(self._parts, request.query_params)

@@ -15,7 +15,7 @@ h1{margin:0;font-size:1.5rem}
 h2{margin:2rem 0 .5rem;font-size:1.1rem}
 a{color:var(--link);text-decoration:none}
 a:hover{text-decoration:underline}
-small{color:var(--soft);font-size:.85em}
+small{color:var(--soft);font-size:.85em;white-space:nowrap}
 .counts{display:flex;flex-wrap:wrap;gap:.5rem;margin:0;padding:0;list-style:none}
 .counts li{padding:.15rem .75rem;border-radius:1rem}
 nav{display:flex;flex-wrap:wrap;gap:.25rem;margin:1rem 0 .5rem}
@@ -28,7 +28,8 @@ th{background:var(--tint);color:var(--soft);font-size:.85em;font-weight:600;whit
 tbody tr:last-child td{border-bottom:0}
 td{overflow-wrap:anywhere}
 td:first-child{white-space:nowrap}
-td:nth-child(2){min-width:9rem}
+td:nth-child(2){min-width:10rem}
+td:nth-child(4){min-width:13rem}
 .n{text-align:right;white-space:nowrap;font-variant-numeric:tabular-nums}
 .status{display:inline-block;min-width:5.4rem;padding:.05rem .6rem;border-radius:1rem;text-align:center;font-size:.9em;
 font-weight:600}
