@@ -154,8 +154,9 @@ def _overdue(check: Check, phase: Phase | None) -> Failure:
 def _spellings(check: Check) -> tuple[str, ...]:
     """The check's secrets, also as a JSON string or a URL would hold them, the longest first."""
     plain = redactions(check)
-    spelled = {
-        form for text in plain for form in (text, json.dumps(text)[1:-1], quote(text), quote_plus(text))
+    spelled = {form for text in plain for form in (text, quote(text), quote_plus(text))}
+    spelled |= {
+        json.dumps(text, ensure_ascii=ascii_only)[1:-1] for text in plain for ascii_only in (True, False)
     }
     return tuple(sorted(spelled, key=lambda text: (-len(text), text)))
 

@@ -7,6 +7,7 @@ byte of the request is sent.
 
 from __future__ import annotations
 
+import json
 from collections.abc import AsyncIterator
 from typing import Any
 
@@ -24,6 +25,9 @@ MOST_HEAD_BYTES = 64 * 1024
 MOST_FIELDS = 200
 MOST_INTERIM = 20
 ALPN = ("http/1.1",)
+SHOWN_START = 40
+_START = b"HTTP/"
+_VERSIONS = frozenset({"1.0", "1.1"})
 _PORTS = {"http": 80, "https": 443}
 
 
@@ -147,6 +151,7 @@ class _Answer(httpx2.AsyncByteStream):
         self._connection = connection
         self._bodiless = bodiless
         self._parser: Any = httptools.HttpResponseParser(self)
+        self._start = b""
         self._head_bytes = 0
         self._interim = 0
         self._head_done = False
@@ -162,10 +167,19 @@ class _Answer(httpx2.AsyncByteStream):
             if not data:
                 seen = "in the middle of" if self._head_bytes else "before"
                 raise NetworkError(Reason.RESET, f"the server hung up {seen} the response's head")
+            if self._head_bytes < len(_START):
+                self._check_start(data)
             self._head_bytes += len(data)
             self._feed(data)
             if not self._head_done and self._head_bytes > MOST_HEAD_BYTES:
                 raise _flood(f"{MOST_HEAD_BYTES // 1024} KiB")
+
+    def _check_start(self, data: bytes) -> None:
+        # llhttp takes RTSP and ICE for HTTP, and its words do not say what was there instead.
+        self._start = (self._start + data)[:SHOWN_START]
+        if not self._start.startswith(_START[: len(self._start)]):
+            seen = json.dumps(self._start.decode("utf-8", errors="replace"), ensure_ascii=False)
+            raise NetworkError(Reason.PROTOCOL, f"the response is not HTTP/1.1: it begins with {seen}")
 
     def __aiter__(self) -> AsyncIterator[bytes]:
         return self
@@ -217,6 +231,9 @@ class _Answer(httpx2.AsyncByteStream):
             self._skip_interim()
             return
         self.version = self._parser.get_http_version()
+        if self.version not in _VERSIONS:
+            self._problem = NetworkError(Reason.PROTOCOL, f"the response is not HTTP/1.1 but {self.version}")
+            raise self._problem
         self._head_done = True
         self._bounded = any(
             name.lower() in {b"content-length", b"transfer-encoding"} for name, _ in self.headers
