@@ -29,7 +29,8 @@ each_board = pytest.mark.parametrize("board", BOARDS.values(), ids=BOARDS)
 @pytest.mark.e2e
 @pytest.mark.parametrize(("name", "query"), QUERIES, ids=[f"{name}-{query}" for name, query in QUERIES])
 def test_every_query_of_a_dashboard_returns_numbers(name: str, query: str, scraped: Prometheus) -> None:
-    eventually(lambda: scraped.numbers(query, seconds=60), what=f"{name} gets numbers from {query}")
+    bare = query.removesuffix(" or vector(0)")  # what stands in for nothing must not pass for something
+    eventually(lambda: scraped.numbers(bare, seconds=60), what=f"{name} gets numbers from {bare}")
 
 
 @pytest.mark.e2e
