@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import os
 from collections.abc import Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import anyio
 import pytest
+import trio.testing
 
 from tests.dns_server import (
     DnsServer,
@@ -29,7 +31,7 @@ from watchbill.domain.results import Reason
 from watchbill.net import MachineNetwork
 from watchbill.net.hostfiles import ResolvConf, WatchedFile, parse_hosts, parse_interfaces, parse_resolv_conf
 from watchbill.net.resolver import Resolver
-from watchbill.ports import NetworkError
+from watchbill.ports import Connection, NetworkError
 
 pytestmark = pytest.mark.anyio
 
@@ -392,7 +394,6 @@ async def test_an_answer_too_large_to_be_read_is_told_as_such(tmp_path: Path) ->
 @pytest.mark.parametrize(
     "first",
     [
-        silence,
         rcode("SERVFAIL"),
         rcode("REFUSED"),
         broken(lambda packet: packet[:-1], records("A", "192.0.2.1")),
@@ -405,7 +406,6 @@ async def test_the_second_server_is_asked_where_the_first_does_not_help(
         one.default = first
         two.scripts = {("shop.test", "A"): records("A", "192.0.2.5")}
         machine = Machine(tmp_path, ["127.0.0.1", "127.0.0.2"], one.port)
-        machine.resolv_conf.write_text(machine.resolv_conf.read_text() + "options timeout:1\n")
         assert await machine.resolve("shop.test") == "192.0.2.5"
     assert len(one.asked) == len(two.asked) == 1
 
@@ -426,38 +426,127 @@ async def test_where_nobody_listens_it_is_our_own_side_that_fails(tmp_path: Path
     assert message.startswith("no name server answers (connection refused")
 
 
-async def test_a_silent_server_is_named_before_the_callers_deadline(tmp_path: Path) -> None:
-    async with dns_server() as server:
-        server.default = silence
-        resolver = Machine(tmp_path, ["127.0.0.1"], server.port).resolver()
-        with anyio.fail_after(0.3), pytest.raises(NetworkError) as caught:
-            await resolver.resolve("shop.test")
-    assert (caught.value.reason, caught.value.message) == (
-        Reason.RESOLVER,
-        "no name server answers (127.0.0.1 is silent)",
+# --- silence, on a virtual clock ----------------------------------------------------------------------
+
+
+@dataclass
+class Wire:
+    """Datagrams to a scripted server without sockets, so that time may be virtual."""
+
+    server: DnsServer
+    packets: list[bytes] = field(default_factory=list)
+
+    async def send(self, data: bytes) -> None:
+        self.packets += self.server.packets_for(data, "udp")
+
+    async def receive(self) -> bytes:
+        if not self.packets:
+            await anyio.sleep_forever()
+        return self.packets.pop(0)
+
+    async def close(self) -> None: ...
+
+
+def virtual_time() -> pytest.MarkDecorator:
+    clock = trio.testing.MockClock(autojump_threshold=0)
+    return pytest.mark.parametrize("anyio_backend", [("trio", {"clock": clock})], ids=["virtual"])
+
+
+def over_wires(folder: Path, *servers: DnsServer) -> Resolver:
+    machine = Machine(folder, [server.address for server in servers], 53)
+    by_address = {server.address: server for server in servers}
+
+    async def open_datagrams(address: str, port: int) -> Wire:
+        return Wire(by_address[address])
+
+    async def connect(address: str, port: int) -> Connection:
+        raise NetworkError(Reason.REFUSED, "no streams here")
+
+    return Resolver(
+        open_datagrams=open_datagrams,
+        connect=connect,
+        hosts=machine.hosts,
+        resolv_conf=machine.resolv_conf,
+        interfaces=machine.interfaces,
     )
 
 
+ONE, TWO = "192.0.2.51", "192.0.2.52"
+
+
+@virtual_time()
+async def test_the_next_server_is_asked_after_two_seconds(tmp_path: Path) -> None:
+    one, two = DnsServer(ONE, default=silence), DnsServer(TWO, scripts=dict(ONLY_V4))
+    begun = anyio.current_time()
+    assert await over_wires(tmp_path, one, two).resolve("shop.test") == "192.0.2.3"
+    assert anyio.current_time() - begun == pytest.approx(2)
+    assert len(one.asked) == len(two.asked) == 1
+
+
+@virtual_time()
+async def test_every_server_is_tried_twice_and_then_our_own_side_fails(tmp_path: Path) -> None:
+    one, two = DnsServer(ONE, default=silence), DnsServer(TWO, default=silence)
+    begun = anyio.current_time()
+    with pytest.raises(NetworkError) as caught:
+        await over_wires(tmp_path, one, two).resolve("shop.test")
+    assert (caught.value.reason, caught.value.message) == (
+        Reason.RESOLVER,
+        f"no name server answers ({ONE} is silent; {TWO} is silent)",
+    )
+    assert anyio.current_time() - begun == pytest.approx(8)
+    assert len(one.asked) == len(two.asked) == 2
+
+
+@virtual_time()
+async def test_one_failing_and_one_silent_server_speak_of_the_target(tmp_path: Path) -> None:
+    one, two = DnsServer(ONE, default=silence), DnsServer(TWO, default=rcode("SERVFAIL"))
+    with pytest.raises(NetworkError) as caught:
+        await over_wires(tmp_path, one, two).resolve("shop.test")
+    assert (caught.value.reason, caught.value.message) == (
+        Reason.DNS,
+        f"shop.test cannot be resolved (SERVFAIL from {TWO})",
+    )
+    assert len(two.asked) == 1, "who has failed is not asked again"
+
+
+@virtual_time()
+@pytest.mark.parametrize(("deadline", "said_after"), [(5.0, 4.0), (1.5, 1.4), (0.1, 0.09)])
+async def test_a_silent_server_is_named_before_the_callers_deadline(
+    tmp_path: Path, deadline: float, said_after: float
+) -> None:
+    begun = anyio.current_time()
+    with anyio.fail_after(deadline), pytest.raises(NetworkError) as caught:
+        await over_wires(tmp_path, DnsServer(ONE, default=silence)).resolve("shop.test")
+    assert (caught.value.reason, caught.value.message) == (
+        Reason.RESOLVER,
+        f"no name server answers ({ONE} is silent)",
+    )
+    assert anyio.current_time() - begun == pytest.approx(said_after)
+
+
+@virtual_time()
 async def test_silence_about_one_name_only_is_no_fault_of_our_own(tmp_path: Path) -> None:
-    async with dns_server() as server:
-        server.scripts = {("slow.test", "A"): silence, ("shop.test", "A"): records("A", "192.0.2.5")}
-        resolver = Machine(tmp_path, ["127.0.0.1"], server.port).resolver()
-        errors: list[NetworkError] = []
+    server = DnsServer(ONE, scripts={("slow.test", "A"): silence, **ONLY_V4})
+    resolver = over_wires(tmp_path, server)
+    async with anyio.create_task_group() as group:
+        group.start_soon(resolver.resolve, "shop.test")
+        with pytest.raises(NetworkError) as caught:
+            await resolver.resolve("slow.test")
+    assert (caught.value.reason, caught.value.message) == (
+        Reason.DNS,
+        f"slow.test cannot be resolved (no answer, while others get theirs: {ONE} is silent)",
+    )
 
-        async def ask_the_slow_one() -> None:
-            with anyio.move_on_after(0.4):
-                try:
-                    await resolver.resolve("slow.test")
-                except NetworkError as error:
-                    errors.append(error)
 
-        async with anyio.create_task_group() as group:
-            group.start_soon(ask_the_slow_one)
-            while not server.asked:
-                await anyio.sleep(0.005)
-            await resolver.resolve("shop.test")
-    assert [error.reason for error in errors] == [Reason.DNS]
-    assert "no answer, while others get theirs: 127.0.0.1 is silent" in errors[0].message
+@virtual_time()
+async def test_a_silent_server_for_ipv6_does_not_hide_the_ipv4_address(tmp_path: Path) -> None:
+    server = DnsServer(ONE, scripts={**ONLY_V4, ("shop.test", "AAAA"): silence})
+    resolver = over_wires(tmp_path, server)
+    (tmp_path / "if_inet6").write_text(GLOBAL_V6)
+    assert await resolver.resolve("shop.test") == "192.0.2.3"
+
+
+# --- being cancelled ----------------------------------------------------------------------------------
 
 
 async def test_a_cancelled_lookup_ends_and_leaves_no_socket(tmp_path: Path) -> None:

@@ -11,6 +11,7 @@ from collections.abc import Awaitable, Callable, Iterable, Iterator
 from dataclasses import dataclass, field
 from functools import lru_cache, partial
 from ipaddress import IPv4Address, IPv6Address
+from math import isfinite
 from pathlib import Path
 
 import anyio
@@ -44,8 +45,10 @@ from watchbill.net.hostfiles import (
 from watchbill.ports import Connection, Datagrams, NetworkError
 
 DNS_PORT = 53
-LAST_WORD_SECONDS = 0.02
-"""How long before the caller's deadline a lookup gives up, so that it can still say who was silent."""
+LAST_WORD_SECONDS = 0.1
+LAST_WORD_SHARE = 0.1
+"""How long before the caller's deadline a lookup gives up, so that it can still say who was silent: more than the
+event loop lags, but no more than that share of what is left."""
 _RECORDS: dict[IpFamily, str] = {4: "A", 6: "AAAA"}
 _LOOPBACK: tuple[Address, ...] = (IPv4Address("127.0.0.1"), IPv6Address("::1"))
 _SPOKE = frozenset({Reason.PROTOCOL, Reason.TOO_LARGE})
@@ -211,8 +214,7 @@ class Resolver:
     async def _inquire(self, query: Query, conf: ResolvConf) -> tuple[str, dns.message.Message]:
         """Ask one server after the other until one gives an answer, be it that there is nothing."""
         inquiry, heard_before = _Inquiry(), self._answers
-        last_moment = anyio.current_effective_deadline() - LAST_WORD_SECONDS
-        with anyio.CancelScope(deadline=last_moment):
+        with anyio.CancelScope(deadline=_last_moment()):
             for _ in range(conf.attempts):
                 for server in conf.nameservers:
                     if server in inquiry.failed:
@@ -271,6 +273,12 @@ class Resolver:
                 Reason.DNS, f"{name} cannot be resolved (no answer, while others get theirs: {silence})"
             )
         return NetworkError(Reason.RESOLVER, f"no name server answers ({silence})")
+
+
+def _last_moment() -> float:
+    deadline = anyio.current_effective_deadline()
+    left = deadline - anyio.current_time()
+    return deadline - min(LAST_WORD_SECONDS, LAST_WORD_SHARE * max(left, 0.0)) if isfinite(left) else deadline
 
 
 @lru_cache(maxsize=16_384)

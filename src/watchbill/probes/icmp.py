@@ -14,7 +14,7 @@ from watchbill.ports import EchoReply, Network, NetworkError
 from watchbill.probes.attempt import Attempt
 
 LONGEST_SPACING_SECONDS = 1.0
-LAST_WORD_SHARE = 0.05
+LAST_WORD_SHARE = 0.1
 LAST_WORD_SECONDS = 0.1
 
 
