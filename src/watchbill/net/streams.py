@@ -86,6 +86,8 @@ class Stream(asyncio.Protocol):
         _wake(self._writer)
 
     async def send(self, data: bytes) -> None:
+        if not self._open:
+            raise self._gone()
         if self._tls is not None:
             data = self._tls.encrypt(data)
         await self._write(data)
