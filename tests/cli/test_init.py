@@ -58,7 +58,7 @@ def test_force_overwrites_it(run: Run, tmp_path: Path) -> None:
 def test_a_folder_that_is_missing_is_one_line(run: Run) -> None:
     answer = run("init", "-o", "nowhere/checks.yaml")
     assert answer.exit_code == 1
-    assert answer.stderr == "watchbill: [Errno 2] No such file or directory: 'nowhere/checks.yaml'\n"
+    assert answer.stderr == "watchbill: nowhere/checks.yaml: No such file or directory\n"
 
 
 def test_a_password_never_reaches_the_file(run: Run) -> None:

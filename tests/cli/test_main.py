@@ -104,6 +104,7 @@ def test_an_exporter_that_is_not_there_is_one_clear_line(run: Run, tmp_path: Pat
         (StorageLockedError("held by 1234"), 1, "watchbill: held by 1234\n"),
         (WatchbillError("two\nlines"), 1, "watchbill: two\nwatchbill: lines\n"),
         (OSError("no space left"), 1, "watchbill: no space left\n"),
+        (ExceptionGroup("tasks", [ListenError("taken")]), 1, "watchbill: taken\n"),
         (KeyboardInterrupt(), 130, "interrupted\n"),
     ],
     ids=lambda value: type(value).__name__ if isinstance(value, BaseException) else "",

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterable, Sequence
+from dataclasses import replace
+from pathlib import Path
 from xml.etree import ElementTree
 
 import click
@@ -212,3 +214,65 @@ def _shop_example(_: LoadedConfig, ids: Sequence[str]) -> Iterable[Result]:
     return [
         Result(ids[0], "", NOW, Trigger.MANUAL, NOW, 0.0472, Outcome.SUCCESS, phases=PHASES, facts=GOOD.facts)
     ]
+
+
+def test_a_secret_that_a_target_echoes_is_not_printed(run: Run, tmp_path: Path) -> None:
+    (tmp_path / "checks.yaml").write_text(
+        'version: 1\nchecks: {a: {type: http, url: "https://x.example/", auth: {bearer: "${TOKEN}"}}}\n'
+    )
+    echoed = {"address": "canary-1234", "certificate_names": ["canary-1234", {"x": "canary-1234"}]}
+
+    def execute(_: LoadedConfig, ids: Sequence[str]) -> Iterable[Result]:
+        return [Result(ids[0], "", NOW, Trigger.MANUAL, NOW, 0.0, Outcome.SUCCESS, facts=echoed)]
+
+    for form in ("text", "json", "junit"):
+        environ = {"TOKEN": "canary-1234"}
+        answer = run("probe", "checks.yaml", "--format", form, execute=execute, environ=environ)
+        assert answer.exit_code == 0
+        assert "canary" not in answer.output
+
+
+def test_a_long_url_is_no_file_name(run: Run) -> None:
+    assert run("probe", "https://shop.example/?q=" + "x" * 5000, execute=_shop_example).exit_code == 0
+
+
+def test_parked_checks_and_heartbeats_are_left_out_and_said(run: Run, tmp_path: Path) -> None:
+    (tmp_path / "checks.yaml").write_text(
+        "version: 1\nchecks:\n"
+        "  a: {type: icmp, host: x}\n  b: {type: icmp, host: x, enabled: false}\n"
+        "  c: {type: heartbeat, every: 1h}\n"
+    )
+    asked: list[str] = []
+
+    def execute(_: LoadedConfig, ids: Sequence[str]) -> Iterable[Result]:
+        asked.extend(ids)
+        return [Result(each, "", NOW, Trigger.MANUAL, NOW, 0.0, Outcome.SUCCESS) for each in ids]
+
+    answer = run("probe", "checks.yaml", execute=execute)
+    assert asked == ["a"]
+    assert answer.stderr.splitlines() == [
+        "left out: 1 check (not enabled)",
+        "left out: 1 check (a heartbeat, which waits to be called)",
+    ]
+    assert run("probe", "checks.yaml", "b", "b", execute=execute).exit_code == 0
+    assert asked == ["a", "b"]
+
+
+@pytest.mark.parametrize(("result", "code"), [(GOOD, 0), (BAD, 1), (OWN, 1)])
+def test_a_failure_and_an_error_both_end_with_one(run: Run, result: Result, code: int) -> None:
+    def execute(_: LoadedConfig, ids: Sequence[str]) -> Iterable[Result]:
+        return [replace(result, check_id=ids[0])]
+
+    for form in ("text", "json", "junit"):
+        assert run("probe", "icmp://x", "--format", form, execute=execute).exit_code == code
+
+
+def test_more_than_five_results_are_shown_in_brief(run: Run, tmp_path: Path) -> None:
+    many = "".join(f"  c{number}: {{type: icmp, host: x}}\n" for number in range(6))
+    (tmp_path / "checks.yaml").write_text(f"version: 1\nchecks:\n{many}")
+
+    def execute(_: LoadedConfig, ids: Sequence[str]) -> Iterable[Result]:
+        return [replace(GOOD, check_id=each) for each in ids]
+
+    assert len(run("probe", "checks.yaml", execute=execute).stdout.splitlines()) == 7
+    assert len(run("probe", "checks.yaml", "c1", execute=execute).stdout.splitlines()) == 8

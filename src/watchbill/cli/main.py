@@ -75,7 +75,8 @@ class Commands(click.Group):
         except OSError as error:
             if error.errno == errno.EPIPE:  # click ends quietly where nobody reads on
                 raise
-            _complain([str(error)])
+            place = f"{error.filename}: " if error.filename is not None else ""
+            _complain([f"{place}{error.strerror or error}"])
             ctx.exit(1)
         except Exception as error:  # noqa: BLE001 - the border
             ctx.exit(_code(ctx, _explain(error)))
@@ -95,6 +96,8 @@ def _explain(error: Exception) -> int:
     from watchbill.cli.problems import summary, text_lines  # noqa: PLC0415 - only where there is an error
     from watchbill.domain.errors import ConfigError, WatchbillError  # noqa: PLC0415
 
+    while isinstance(error, ExceptionGroup) and len(error.exceptions) == 1:
+        error = error.exceptions[0]  # what a task group wraps
     if isinstance(error, ConfigError):
         say("\n".join([*text_lines(error.problems), summary(error.problems)]))
         return 2

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import sys
 from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from difflib import get_close_matches
 from pathlib import Path
 from typing import Any
@@ -16,10 +16,11 @@ from watchbill.cli.junit import render
 from watchbill.cli.outside import Outside
 from watchbill.cli.targets import check_of, guess, is_target
 from watchbill.cli.terminal import count, paint, say
-from watchbill.cli.waterfall import lines, shown_target
+from watchbill.cli.waterfall import lines, redacted, shown_target
 from watchbill.domain.checks import Check
 from watchbill.domain.config import Config, LoadedConfig, config_digest
 from watchbill.domain.results import Result, by_precedence
+from watchbill.domain.specs import redactions
 from watchbill.domain.units import isoformat
 
 DETAILED_AT_MOST = 5
@@ -46,14 +47,15 @@ def probe(ctx: click.Context, config: str, ids: tuple[str, ...], form: str) -> N
     """
     outside = ctx.find_object(Outside) or Outside()
     loaded, chosen = _chosen(outside, config, ids)
-    found = _progress(outside.execute(loaded, chosen), len(chosen), form)
-    results = list(_shown(found, loaded, chosen, form))
-    _finish(results, loaded.config.checks, form, suite=config)
+    if sys.stderr.isatty():
+        say(f"probing {count(len(chosen), 'check')} ...")
+    results = list(outside.execute(loaded, chosen))
+    click.echo(_FORMS[form](results, loaded.config.checks, config))
     ctx.exit(int(any(result.outcome.value != "success" for result in results)))
 
 
 def _chosen(outside: Outside, config: str, ids: Sequence[str]) -> tuple[LoadedConfig, tuple[str, ...]]:
-    if is_target(config) and not Path(config).exists():
+    if "://" in config or (is_target(config) and not Path(config).exists()):
         if ids:
             raise click.UsageError("a URL is one check; ids belong to a configuration")
         loaded = _single(config)
@@ -89,33 +91,34 @@ def _enabled(checks: Mapping[str, Check]) -> tuple[str, ...]:
     return chosen
 
 
-def _progress(results: Any, length: int, form: str) -> Iterator[Result]:
-    """A bar on a terminal where nothing else moves meanwhile."""
-    quiet = form == "text" or not sys.stderr.isatty()
-    with click.progressbar(results, length=length, file=sys.stderr, hidden=quiet) as bar:
-        yield from bar
+Checks = Mapping[str, Check]
 
 
-def _shown(
-    results: Iterator[Result], loaded: LoadedConfig, chosen: Sequence[str], form: str
-) -> Iterator[Result]:
-    width = max(map(len, chosen), default=0)
-    detailed = len(chosen) <= DETAILED_AT_MOST
-    for result in results:
-        if form == "text":
-            check = loaded.config.checks[result.check_id]
-            click.echo("\n".join(lines(result, check, width=width, detailed=detailed)))
-        yield result
+def _text(results: Sequence[Result], checks: Checks, _: str) -> str:
+    width = max((len(result.check_id) for result in results), default=0)
+    detailed = len(results) <= DETAILED_AT_MOST
+    said = [
+        line
+        for result in results
+        for line in lines(result, checks[result.check_id], width=width, detailed=detailed)
+    ]
+    return "\n".join([*said, _summary(results)])
 
 
-def _finish(results: Sequence[Result], checks: Mapping[str, Check], form: str, *, suite: str) -> None:
-    match form:
-        case "text":
-            click.echo(_summary(results))
-        case "json":
-            click.echo(json.dumps(_as_json(results, checks), indent=2, default=str))
-        case _:
-            click.echo(render(results, checks, suite=suite))
+def _json(results: Sequence[Result], checks: Checks, _: str) -> str:
+    found = [_result(result, checks[result.check_id]) for result in results]
+    return json.dumps({"summary": _counts(results), "results": found}, indent=2, default=str)
+
+
+def _junit(results: Sequence[Result], checks: Checks, suite: str) -> str:
+    return render(results, checks, suite=suite)
+
+
+_FORMS: dict[str, Callable[[Sequence[Result], Checks, str], str]] = {
+    "text": _text,
+    "json": _json,
+    "junit": _junit,
+}
 
 
 def _counts(results: Sequence[Result]) -> dict[str, int]:
@@ -131,13 +134,6 @@ def _summary(results: Sequence[Result]) -> str:
     if found["error"]:
         parts.append(paint(f"{found['error']} could not be probed", "yellow", bold=True))
     return f"{count(len(results), 'check')}: {', '.join(parts)}"
-
-
-def _as_json(results: Sequence[Result], checks: Mapping[str, Check]) -> dict[str, Any]:
-    return {
-        "summary": _counts(results),
-        "results": [_result(result, checks[result.check_id]) for result in results],
-    }
 
 
 def _result(result: Result, check: Check) -> dict[str, Any]:
@@ -156,5 +152,5 @@ def _result(result: Result, check: Check) -> dict[str, Any]:
             {"reason": failure.reason.value, "message": failure.message}
             for failure in by_precedence(result.failures)
         ],
-        "facts": dict(result.facts),
+        "facts": redacted(dict(result.facts), redactions(check)),
     }

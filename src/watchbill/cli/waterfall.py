@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from datetime import timedelta
+from typing import Any
 
 from watchbill.cli.terminal import Colour, can_show, paint, plain, seconds
 from watchbill.domain.checks import Check, target_of
@@ -38,7 +39,7 @@ def lines(result: Result, check: Check, *, width: int, detailed: bool) -> list[s
         f"{paint(f'{word:5}', colour, bold=True)} {result.check_id:{width}}  {check.type:9}  "
         f"{shown_target(check)}{status}  {seconds(result.duration_seconds)}"
     )
-    body = [*_bars(result), *_seen(result)] if detailed else []
+    body = [*_bars(result), *_seen(result, check)] if detailed else []
     return [head, *body, *_failures(result, colour)]
 
 
@@ -73,8 +74,21 @@ def _order(phase: str) -> int:
     return PHASES.index(phase) if phase in PHASES else len(PHASES)
 
 
-def _seen(result: Result) -> list[str]:
-    facts = [plain(fact) for fact in _facts(result)]
+def redacted(value: Any, secrets: tuple[str, ...]) -> Any:
+    """JSON values without the secrets that a target echoed."""
+    match value:
+        case str():
+            return redact(value, secrets)
+        case dict():
+            return {key: redacted(item, secrets) for key, item in value.items()}
+        case list() | tuple():
+            return [redacted(item, secrets) for item in value]
+        case _:
+            return value
+
+
+def _seen(result: Result, check: Check) -> list[str]:
+    facts = [plain(redact(fact, redactions(check))) for fact in _facts(result)]
     return [paint("      " + ", ".join(facts), "grey")] if facts else []
 
 
