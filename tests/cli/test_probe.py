@@ -83,17 +83,17 @@ def fake_execute(loaded: LoadedConfig, ids: Sequence[str]) -> Iterable[Result]:
 
 @pytest.mark.parametrize("result", [GOOD, BAD, OWN], ids=lambda result: result.outcome.value)
 def test_a_verdict_is_drawn_as_it_was_agreed(result: Result) -> None:
-    drawn = lines(result, CHECKS[result.check_id], width=9, detailed=True)
+    drawn = lines(result, CHECKS[result.check_id], widths=(9, 20), detailed=True)
     golden(f"probe-{result.outcome.value}.txt", click.unstyle("\n".join(drawn)) + "\n")
 
 
 def test_a_short_verdict_keeps_its_failures() -> None:
-    drawn = [click.unstyle(line) for line in lines(BAD, CHECKS["shop-db"], width=9, detailed=False)]
+    drawn = [click.unstyle(line) for line in lines(BAD, CHECKS["shop-db"], widths=(9, 20), detailed=False)]
     assert [line.split(":")[0].strip() for line in drawn[1:]] == ["timeout", "latency"]
 
 
 def test_bars_follow_each_other_and_fill_the_width() -> None:
-    drawn = [click.unstyle(line) for line in lines(GOOD, CHECKS["shop-home"], width=9, detailed=True)]
+    drawn = [click.unstyle(line) for line in lines(GOOD, CHECKS["shop-home"], widths=(9, 20), detailed=True)]
     bars = [line[27:] for line in drawn[1:6]]
     starts = [len(bar) - len(bar.lstrip()) for bar in bars]
     ends = [len(bar) for bar in bars]
@@ -105,8 +105,23 @@ def test_bars_follow_each_other_and_fill_the_width() -> None:
 def test_an_expired_certificate_says_since_when() -> None:
     facts = {"certificate_expires_at": NOW / SECOND - 3.5 * DAY}
     result = Result("gateway", "", NOW, Trigger.MANUAL, NOW, 0.1, Outcome.FAILURE, facts=facts)
-    drawn = click.unstyle("\n".join(lines(result, CHECKS["gateway"], width=1, detailed=True)))
+    drawn = click.unstyle("\n".join(lines(result, CHECKS["gateway"], widths=(1, 20), detailed=True)))
     assert "certificate expired 2026-10-28 (3 days ago)" in drawn
+
+
+@pytest.mark.parametrize(
+    ("facts", "shown"),
+    [
+        ({"loss_percent": 33.333, "rtt_avg": 0.0123}, "loss 33.3%, round trip 12.3ms"),
+        ({"rcode": "NOERROR", "answers": ["a", "b", "c", "d", "e"]}, "NOERROR, a, b, c, 2 more"),
+        ({"rcode": "NXDOMAIN", "answers": []}, "NXDOMAIN"),
+        ({"address": "::1", "redirects": 0, "body_bytes": 0}, "::1, 0 bytes"),
+    ],
+)
+def test_what_was_seen_stands_below_the_bars(facts: dict[str, object], shown: str) -> None:
+    result = Result("gateway", "", NOW, Trigger.MANUAL, NOW, 0.1, Outcome.SUCCESS, facts=facts)
+    drawn = lines(result, CHECKS["gateway"], widths=(1, 1), detailed=True)
+    assert click.unstyle(drawn[-1]).strip() == shown
 
 
 def test_junit_is_as_it_was_agreed_and_parses() -> None:
@@ -142,7 +157,7 @@ def test_a_url_is_probed_without_any_file(run: Run) -> None:
     answer = run("probe", "https://shop.example/health?a=b", execute=execute)
     assert (answer.exit_code, answer.stderr) == (0, "")
     assert answer.stdout.splitlines() == [
-        "ok    shop.example-health  http       https://shop.example/health  200  47.2ms",
+        "ok    shop.example-health  http       https://shop.example/health  200   47.2ms",
         "1 check: 1 ok",
     ]
     assert asked[0].model_dump(include={"type", "url"}) == {

@@ -95,12 +95,13 @@ Checks = Mapping[str, Check]
 
 
 def _text(results: Sequence[Result], checks: Checks, _: str) -> str:
-    width = max((len(result.check_id) for result in results), default=0)
+    names = [(len(result.check_id), len(shown_target(checks[result.check_id]))) for result in results]
+    widths = max((own for own, _ in names), default=0), max((target for _, target in names), default=0)
     detailed = len(results) <= DETAILED_AT_MOST
     said = [
         line
         for result in results
-        for line in lines(result, checks[result.check_id], width=width, detailed=detailed)
+        for line in lines(result, checks[result.check_id], widths=widths, detailed=detailed)
     ]
     return "\n".join([*said, _summary(results)])
 

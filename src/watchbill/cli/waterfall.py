@@ -13,6 +13,7 @@ from watchbill.domain.specs import redact, redactions
 from watchbill.domain.units import SECOND, to_datetime
 
 BAR_WIDTH = 40
+SHOWN_ANSWERS = 3
 _MARKS: dict[Outcome, tuple[str, Colour]] = {
     Outcome.SUCCESS: ("ok", "green"),
     Outcome.FAILURE: ("FAIL", "red"),
@@ -31,13 +32,13 @@ def shown_target(check: Check) -> str:
     return plain(redact(target_of(check), redactions(check)))
 
 
-def lines(result: Result, check: Check, *, width: int, detailed: bool) -> list[str]:
-    """``width``: of the column of ids. ``detailed``: phases and facts too."""
+def lines(result: Result, check: Check, *, widths: tuple[int, int], detailed: bool) -> list[str]:
+    """``widths``: of the columns of ids and targets. ``detailed``: phases and facts too."""
     word, colour = _MARKS.get(result.outcome, (result.outcome.value, "grey"))
-    status = f"  {result.status_code}" if result.status_code is not None else ""
+    status = "" if result.status_code is None else str(result.status_code)
     head = (
-        f"{paint(f'{word:5}', colour, bold=True)} {result.check_id:{width}}  {check.type:9}  "
-        f"{shown_target(check)}{status}  {seconds(result.duration_seconds)}"
+        f"{paint(f'{word:5}', colour, bold=True)} {result.check_id:{widths[0]}}  {check.type:9}  "
+        f"{shown_target(check):{widths[1]}}  {status:3}  {seconds(result.duration_seconds):>7}"
     )
     body = [*_bars(result), *_seen(result, check)] if detailed else []
     return [head, *body, *_failures(result, colour)]
@@ -94,23 +95,30 @@ def _seen(result: Result, check: Check) -> list[str]:
 
 def _facts(result: Result) -> list[str]:
     """What tells people most, in the order in which it was found out."""
-    seen: Mapping[str, object] = result.facts
+    seen: Mapping[str, Any] = result.facts
     found = [str(seen["address"])] if seen.get("address") else []
-    if seen.get("http_version"):
-        found.append(f"HTTP/{seen['http_version']}")
-    if seen.get("redirects"):
-        found.append(f"redirects {seen['redirects']}")
-    if seen.get("tls_version"):
-        found.append(str(seen["tls_version"]))
-    expires = seen.get("certificate_expires_at")
-    if isinstance(expires, int | float):
-        found.append(_certificate(float(expires), result))
-    if seen.get("rcode"):
-        found.append(f"{seen['rcode']}, answers {seen.get('answer_count', 0)}")
-    if isinstance(seen.get("loss_percent"), int | float):
-        found.append(f"loss {seen['loss_percent']:g}%")
+    for fact, shown in (("http_version", "HTTP/{}"), ("redirects", "redirects {}"), ("tls_version", "{}")):
+        if seen.get(fact):
+            found.append(shown.format(seen[fact]))
+    if isinstance(seen.get("certificate_expires_at"), int | float):
+        found.append(_certificate(float(seen["certificate_expires_at"]), result))
     if isinstance(seen.get("body_bytes"), int):
         found.append(f"{seen['body_bytes']:,} bytes")
+    return [*found, *_answers(seen), *_packets(seen)]
+
+
+def _answers(seen: Mapping[str, Any]) -> list[str]:
+    answers = [str(answer) for answer in seen.get("answers", ())]
+    more = [f"{len(answers) - SHOWN_ANSWERS} more"] if len(answers) > SHOWN_ANSWERS else []
+    return [*([str(seen["rcode"])] if seen.get("rcode") else []), *answers[:SHOWN_ANSWERS], *more]
+
+
+def _packets(seen: Mapping[str, Any]) -> list[str]:
+    found = []
+    if isinstance(seen.get("loss_percent"), int | float):
+        found.append(f"loss {seen['loss_percent']:.3g}%")
+    if isinstance(seen.get("rtt_avg"), int | float):
+        found.append(f"round trip {seconds(seen['rtt_avg'])}")
     return found
 
 
