@@ -22,7 +22,7 @@ from watchbill.web.api import Api
 from watchbill.web.guard import Guarded, refuse_cross_site
 from watchbill.web.page import landing_page
 from watchbill.web.parts import Parts, Running
-from watchbill.web.tally import HttpTally, Tallied
+from watchbill.web.tally import HttpTally, Tallied, our_error
 
 T = TypeVar("T")
 
@@ -59,6 +59,7 @@ def create_app(
     )
     app.add_exception_handler(HTTPException, _as_json)
     app.add_exception_handler(RequestValidationError, _as_bad_request)
+    app.add_exception_handler(Exception, _as_our_error)
     Api(parts).add_to(app)
     for path, (endpoint, methods) in Site(parts).routes().items():
         app.add_api_route(path, endpoint, methods=methods, response_model=None, include_in_schema=False)
@@ -170,6 +171,10 @@ async def _as_json(_: Request, error: Exception) -> Response:
     if not isinstance(error, HTTPException):
         raise error
     return JSONResponse({"error": error.detail}, error.status_code, headers=error.headers)
+
+
+async def _as_our_error(_: Request, error: Exception) -> Response:
+    return our_error()
 
 
 async def _as_bad_request(_: Request, error: Exception) -> Response:

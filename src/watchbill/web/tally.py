@@ -69,9 +69,7 @@ class Tallied:
         except Exception:  # the border: a defect in one page must not end the server
             log.exception("http.failed", path=scope["path"])
             if not code:
-                await JSONResponse({"error": "an error of our own; the log says more"}, 500)(
-                    scope, receive, watched
-                )
+                await our_error()(scope, receive, watched)
         finally:
             self._tally.add(
                 route=template_of(scope),
@@ -79,6 +77,10 @@ class Tallied:
                 code=code or 499,
                 seconds=self._monotonic() - started,
             )
+
+
+def our_error() -> JSONResponse:
+    return JSONResponse({"error": "an error of our own; the log says more"}, 500)
 
 
 def template_of(scope: Scope) -> str:
