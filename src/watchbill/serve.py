@@ -124,7 +124,7 @@ async def _main(options: Options, loaded: LoadedConfig, sockets: Sequence[socket
             group.start_soon(_listen_to_signals, signals, reloader, stop, options, name="signals")
             group.start_soon(reloader.run, name="reload")
             if "change" in options.reload_on:
-                group.start_soon(watch, options.config, partial(reloader.ask, "change"), name="watch")
+                group.start_soon(_watch, options.config, reloader, app, name="watch")
             group.start_soon(_keep_watchdog, app, name="watchdog")
             await group.start(partial(serve_web, web, sockets, shutdown=stop), name="web")
             _announce(app, options, sockets, lines)
@@ -204,6 +204,14 @@ async def _listen_to_signals(
             os._exit(1)
         else:
             stop.set()
+
+
+async def _watch(path: str, reloader: Reloader, app: App) -> None:
+    async def changed() -> None:
+        reloader.ask("change")
+
+    # What changed between loading and the first look is asked for once.
+    await watch(path, changed, also=lambda: app.loaded.files, started=partial(reloader.ask, "change"))
 
 
 async def _keep_watchdog(app: App) -> None:

@@ -93,7 +93,7 @@ checks:
   f: {type: http, url: "http://x/", labels: {job: x}}
   g: {type: http, url: "http://x/", expect: {body: {matches: "("}}}
 """
-PLACES = ["3:3", "5:10", "7:3", "8:32", "9:24", "10:47", "11:61", "12:13", "13:46", "14:58"]
+PLACES = ["3:3", "5:10", "7:3", "8:33", "9:24", "10:47", "11:60", "12:13", "13:46", "14:62"]
 
 
 def test_ten_mistakes_are_all_told_and_the_old_configuration_runs_on(tmp_path: Path) -> None:
@@ -193,6 +193,13 @@ def test_a_commit_and_a_checkout_move_the_revision(tmp_path: Path) -> None:
         git("checkout", "-q", revisions[0])
         running.until("the checkout is told", lambda: revision_is(revisions[0]))
         config.write_text(config.read_text().replace("interval: 1s", "interval: 3s"))
+        running.until(
+            "the change is taken up before it is committed",
+            lambda: any(
+                name.startswith("watchbill_check_interval_seconds") and value == 3
+                for name, value in running.metrics().items()
+            ),
+        )
         git("commit", "-q", "-am", "third")
         running.until("the new commit is told", lambda: revision_is(git("rev-parse", "HEAD")))
 

@@ -16,6 +16,7 @@ import anyio
 import anyio.to_thread
 
 from watchbill.config.files import MOST_BYTES, Reading, UnreadableError, read_regular
+from watchbill.config.revision import revision_of
 
 Signature: TypeAlias = tuple[tuple[str, ...], ...]
 Named: TypeAlias = Callable[[], Iterable[str]]
@@ -78,10 +79,12 @@ class Watcher:
         return list(dict.fromkeys((*Reading(self._path).paths(), *self._also())))
 
     def _look(self) -> Signature:
-        return tuple((file, *_signed(file)) for file in self._files())
+        commit = ("", revision_of(Path(self._path)))
+        return (commit, *((file, *_signed(file)) for file in self._files()))
 
     def _digest(self) -> bytes:
-        digest = hashlib.sha256()
+        # A commit that only makes a change official moves the revision, which is told with the configuration.
+        digest = hashlib.sha256(revision_of(Path(self._path)).encode())
         for file in self._files():
             digest.update(b"%d %s" % (len(file), os.fsencode(file)))
             try:
