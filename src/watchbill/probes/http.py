@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from base64 import b64encode
 from collections.abc import Callable
 from contextlib import aclosing
@@ -10,9 +11,11 @@ from email.utils import parsedate_to_datetime
 from functools import cache, partial
 from importlib.metadata import version
 
+import anyio
+import anyio.lowlevel
 import httpx2
 
-from watchbill.domain.checks import Auth, Http, TlsOptions
+from watchbill.domain.checks import Auth, Http
 from watchbill.domain.expectations import (
     HttpExpect,
     body_failures,
@@ -28,7 +31,15 @@ from watchbill.probes.transport import ProbeTransport
 
 OFFLOADED_BYTES = 64 * 1024
 """A larger body is judged off the event loop."""
+JUDGING_SECONDS = 5
 MOST_CODINGS = 2
+LARGE_STEP = 256 * 1024
+# What a target names is looked up among Python's codecs, some of which take quadratic time or are not for text.
+_CHARSETS = re.compile(
+    r"utf-?(8|16|16-?le|16-?be|32)|(us-)?ascii|iso-8859-(1|2|3|4|5|6|7|8|9|10|11|13|14|15|16)|latin-?1"
+    r"|windows-125[0-8]|koi8-[ru]|shift_jis|euc-(jp|kr)|iso-2022-(jp|kr)|gbk|gb2312|gb18030|big5",
+    re.IGNORECASE,
+)
 Headers = list[tuple[bytes, bytes]]
 
 
@@ -54,16 +65,16 @@ async def probe(
     transport = ProbeTransport(network, attempt, tls=check.tls, ip_family=check.ip_family)
     # One client per probe (12 us): its cookies live as long as the probe.
     client = httpx2.AsyncClient(transport=transport, trust_env=False, follow_redirects=False)
-    response = await _follow(check, attempt, client, transport, prepared(check))
     try:
+        response = await _follow(check, attempt, client, transport, prepared(check))
         _judge_head(check.expect, response, attempt)
         expires = transport.session.earliest_expiry if transport.session else None
         expires_in = None if expires is None else (expires - now()) / SECOND
         attempt.failures += validity_failures(check.expect.certificate_valid_for, expires_in)
         body, truncated = await _read_body(check, response, attempt)
+        attempt.phases.stop()
     finally:
-        await response.aclose()
-    attempt.phases.stop()
+        await transport.aclose()
     attempt.failures += await _judge_body(check, response, body, truncated=truncated, offload=offload)
 
 
@@ -78,7 +89,6 @@ async def _follow(
         response = await client.send(request, stream=True)
         if not (check.follow_redirects and response.has_redirect_location):
             return response
-        await response.aclose()
         attempt.status_code = response.status_code
         if attempt.facts["redirects"] >= check.max_redirects:
             raise NetworkError(
@@ -92,7 +102,7 @@ async def _follow(
             continue
         # Once a hop was foreign, what follows was chosen by a stranger, also where it leads back.
         at_home = False
-        transport.tls = TlsOptions(ca_file=check.tls.ca_file, skip_verification=check.tls.skip_verification)
+        transport.leave_home()
         request = _without_secrets(request, prepared.foreign, client.cookies)
 
 
@@ -217,6 +227,8 @@ async def _read_body(check: Http, response: httpx2.Response, attempt: Attempt) -
                 size += len(chunk)
                 if check.expect.needs_body:
                     parts.append(chunk)
+                if len(chunk) >= LARGE_STEP:
+                    await anyio.lowlevel.checkpoint()  # unfolding goes on without waiting for anything
                 if size > check.max_body_bytes:
                     break
     except httpx2.DecodingError as error:
@@ -231,22 +243,20 @@ async def _judge_body(
 ) -> list[Failure]:
     if not check.expect.needs_body:
         return []
+    charset = response.charset_encoding or ""
     judge = partial(
-        _body_failures,
-        check.expect,
-        body,
-        charset=response.charset_encoding or "utf-8",
-        truncated=truncated,
-        limit=check.max_body_bytes,
+        _body_failures, check.expect, body, charset=charset, truncated=truncated, limit=check.max_body_bytes
     )
-    return judge() if len(body) <= OFFLOADED_BYTES else await offload(judge)
+    if len(body) <= OFFLOADED_BYTES:
+        return judge()
+    # What was received in time is judged in peace: a busy machine of ours must not look like a slow target.
+    with anyio.move_on_after(JUDGING_SECONDS, shield=True):
+        return await offload(judge)
+    return [Failure(Reason.INTERNAL, f"the body could not be judged within {JUDGING_SECONDS}s")]
 
 
 def _body_failures(
     expect: HttpExpect, body: bytes, *, charset: str, truncated: bool, limit: int
 ) -> list[Failure]:
-    try:
-        text = body.decode(charset, errors="replace")
-    except LookupError:  # a charset that nobody knows
-        text = body.decode("utf-8", errors="replace")
+    text = body.decode(charset if _CHARSETS.fullmatch(charset) else "utf-8", errors="replace")
     return body_failures(expect, text, truncated=truncated, limit=limit)

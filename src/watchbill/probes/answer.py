@@ -1,0 +1,142 @@
+"""One HTTP/1.1 response as it arrives over a connection: first its head, then, iterated over, its body.
+
+llhttp parses by its strict rules; what it does not bound is bounded here, and every violation has a reason.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import AsyncIterator
+from typing import Any
+
+import httptools
+import httpx2
+
+from watchbill.domain.results import Reason
+from watchbill.ports import Connection, NetworkError
+
+MOST_HEAD_BYTES = 64 * 1024
+MOST_FIELDS = 200
+MOST_INTERIM = 20
+SHOWN_START = 40
+_START = b"HTTP/"
+_VERSIONS = frozenset({"1.0", "1.1"})
+
+
+class Answer(httpx2.AsyncByteStream):
+    """``bodiless``: the request was a HEAD. The connection stays its owner's to close."""
+
+    def __init__(self, connection: Connection, *, bodiless: bool) -> None:
+        self.status = 0
+        self.version = ""
+        self.headers: list[tuple[bytes, bytes]] = []
+        self._connection = connection
+        self._bodiless = bodiless
+        self._parser: Any = httptools.HttpResponseParser(self)
+        self._start = b""
+        self._head_bytes = 0
+        self._interim = 0
+        self._head_done = False
+        self._done = False
+        self._bounded = False
+        self._chunks: list[bytes] = []
+        self._problem: NetworkError | None = None
+
+    async def read_head(self) -> None:
+        """:raises NetworkError: ``protocol``, ``too_large``, ``reset``, or what the connection raised."""
+        while not self._head_done:
+            data = await self._connection.receive()
+            if not data:
+                seen = "in the middle of" if self._head_bytes else "before"
+                raise NetworkError(Reason.RESET, f"the server hung up {seen} the response's head")
+            if self._head_bytes < len(_START):
+                self._check_start(data)
+            self._head_bytes += len(data)
+            self._feed(data)
+            if not self._head_done and self._head_bytes > MOST_HEAD_BYTES:
+                raise _flood(f"{MOST_HEAD_BYTES // 1024} KiB")
+
+    def _check_start(self, data: bytes) -> None:
+        # llhttp takes RTSP and ICE for HTTP, and its words do not say what was there instead.
+        self._start = (self._start + data)[:SHOWN_START]
+        if not self._start.startswith(_START[: len(self._start)]):
+            seen = json.dumps(self._start.decode("utf-8", errors="replace"), ensure_ascii=False)
+            raise NetworkError(Reason.PROTOCOL, f"the response is not HTTP/1.1: it begins with {seen}")
+
+    def __aiter__(self) -> AsyncIterator[bytes]:
+        return self
+
+    async def __anext__(self) -> bytes:
+        while not self._chunks:
+            if self._done:
+                raise StopAsyncIteration
+            data = await self._connection.receive()
+            if data:
+                self._feed(data)
+            elif self._bounded:
+                raise NetworkError(Reason.RESET, "the server hung up in the middle of the response's body")
+            else:
+                self._done = True
+        body = b"".join(self._chunks)
+        self._chunks.clear()
+        return body
+
+    def _feed(self, data: bytes) -> None:
+        try:
+            self._parser.feed_data(data)
+        except httptools.HttpParserUpgrade as error:
+            raise NetworkError(
+                Reason.PROTOCOL, "the server switched protocols without being asked"
+            ) from error
+        except httptools.HttpParserError as error:
+            if self._problem is not None:
+                raise self._problem from error
+            if not self._done:  # what follows a complete response is none of our business
+                raise NetworkError(Reason.PROTOCOL, f"the response is not HTTP/1.1: {error}") from error
+
+    # What the parser calls, in this order. An exception from within ends parsing.
+
+    def on_header(self, name: bytes, value: bytes) -> None:
+        if self._head_done:
+            return  # a trailer
+        self.headers.append((name, value))
+        if len(self.headers) > MOST_FIELDS:
+            self._problem = _flood(f"{MOST_FIELDS} fields")
+            raise self._problem
+
+    def on_headers_complete(self) -> None:
+        self.status = self._parser.get_status_code()
+        if 100 <= self.status < 200 and self.status != 101:
+            self._skip_interim()
+            return
+        self.version = self._parser.get_http_version()
+        if self.version not in _VERSIONS:
+            self._problem = NetworkError(Reason.PROTOCOL, f"the response is not HTTP/1.1 but {self.version}")
+            raise self._problem
+        self._head_done = True
+        self._bounded = any(
+            name.lower() in {b"content-length", b"transfer-encoding"} for name, _ in self.headers
+        )
+        if self._bodiless:
+            self._done = True
+
+    def _skip_interim(self) -> None:
+        self.headers.clear()
+        self._interim += 1
+        if self._interim > MOST_INTERIM:
+            self._problem = NetworkError(
+                Reason.PROTOCOL, f"the server sent more than {MOST_INTERIM} interim (1xx) responses"
+            )
+            raise self._problem
+
+    def on_body(self, data: bytes) -> None:
+        if not self._done:
+            self._chunks.append(data)
+
+    def on_message_complete(self) -> None:
+        if self._head_done:
+            self._done = True
+
+
+def _flood(limit: str) -> NetworkError:
+    return NetworkError(Reason.TOO_LARGE, f"the response's headers must be at most {limit}, are more")
