@@ -47,7 +47,7 @@ def probe(ctx: click.Context, config: str, ids: tuple[str, ...], form: str) -> N
     """
     outside = ctx.find_object(Outside) or Outside()
     loaded, chosen = _chosen(outside, config, ids)
-    if sys.stderr.isatty():
+    if sys.stderr.isatty() and len(chosen) > DETAILED_AT_MOST:
         say(f"probing {count(len(chosen), 'check')} ...")
     results = list(outside.execute(loaded, chosen))
     click.echo(_FORMS[form](results, loaded.config.checks, config))
