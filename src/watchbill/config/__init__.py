@@ -46,6 +46,9 @@ def _load(reading: Reading, environ: Mapping[str, str], resolve_secrets: bool) -
     values = Values(environ, resolve_secrets=resolve_secrets, real=reading.real)
     sections = gather(reading.sources())
     config, problems = assemble(sections, values)
+    # What stands at a place that could not be read as YAML is no second mistake.
+    unread = {(problem.path, problem.line, problem.column) for problem in sections.problems}
+    problems = [problem for problem in problems if (problem.path, problem.line, problem.column) not in unread]
     problems = [*reading.problems, *sections.problems, *problems]
     if problems or config is None:
         raise ConfigError(tuple(problems))

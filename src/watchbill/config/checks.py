@@ -208,7 +208,7 @@ class Checks:
 def _bad_id(expanded: Expanded, path: str) -> list[Problem]:
     if re.fullmatch(ID_PATTERN, expanded.id) and len(expanded.id) <= MOST_ID_CHARACTERS:
         return []
-    message = f"{shown_key(expanded.id)} cannot be an id: {KEY_RULES['checks']}, at most {MOST_ID_CHARACTERS}"
+    message = f"{shown_key(expanded.id)} cannot be an id: {KEY_RULES['checks']}, in at most {MOST_ID_CHARACTERS} characters"
     return [expanded.place.problem(message, path)]
 
 

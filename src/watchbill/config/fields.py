@@ -8,6 +8,7 @@ import inspect
 import textwrap
 from collections.abc import Iterable, Mapping
 from functools import cache
+from itertools import islice
 from typing import Any, get_args
 
 from pydantic import BaseModel
@@ -56,8 +57,9 @@ def model_at(model: type[BaseModel], path: Iterable[str | int]) -> type[BaseMode
 
 def suggestion(name: str, known: Iterable[str]) -> str:
     """``; did you mean `timeout`?``, or nothing where no known name is near."""
-    close = difflib.get_close_matches(name[:100].lower(), list(known)[:2000], n=1, cutoff=0.6)
-    return f"; did you mean `{close[0]}`?" if close else ""
+    by_lower = {one.lower(): one for one in islice(known, 2000)}
+    close = difflib.get_close_matches(name[:100].lower(), by_lower, n=1, cutoff=0.6)
+    return f"; did you mean `{by_lower[close[0]]}`?" if close else ""
 
 
 @cache

@@ -130,7 +130,7 @@ def unknown_key(name: str, model: type[BaseModel], known: Iterable[str] = ()) ->
         return text + close
     others = [kind for kind, other in CHECK_MODELS.items() if name in keys_of(other)]
     if own and others:
-        return f"{text}; {own} has none, but {', '.join(others)}"
+        return f"{text}; {own} has none, unlike {', '.join(others)}"
     return f"{text}; known are {', '.join(keys)}" if len(keys) <= 12 else text
 
 

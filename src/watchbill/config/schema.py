@@ -217,7 +217,7 @@ def _property(model: type[BaseModel], key: str, raw: Schema) -> Schema:
     schema = _value(raw, key, _EXTRA.get((model.__name__, key), {}))
     if (model.__name__, key) in _SHORT_FORMS:
         schema = {"anyOf": [{"type": "string"}, *schema.get("anyOf", [schema])]}
-    if key in ("interval", "min_interval"):
+    if key == "interval":
         schema = _at_least_a_second(schema)
     default = _default(model, key)
     return {
