@@ -16,6 +16,7 @@ import shutil
 from collections.abc import Mapping
 from importlib import resources
 from pathlib import Path
+from typing import Any
 
 import duckdb
 import structlog
@@ -38,7 +39,9 @@ _SETTINGS = (
 )
 _TORN_AT = re.compile(r"entry at byte position (\d+)")
 _REPLAY = "replaying WAL"
-_HEADER_WITHIN = range(40, 64)
+_HEADER_WITHIN = range(
+    16, 96
+)  # seen: 39 to 52 bytes; its numbers are of variable length and it ends in ff ff
 
 log = structlog.get_logger()
 
@@ -54,6 +57,7 @@ class DuckDbFile:
         self._lock = path.with_name(path.name + ".lock")
         self._new = path.with_name(path.name + ".new")
         self._locked: int | None = None
+        self._refused = False  # the log could not be read at all and was set aside
 
     # --- one process at a time ----------------------------------------------------------------------
 
@@ -99,8 +103,15 @@ class DuckDbFile:
             self._create()
         elif self.wal.exists():
             shutil.copyfile(self.wal, self._kept_wal)
+        self._refused = False
         connection = self._open_mending()
-        connection = self._compare(connection)
+        try:
+            self._schema_version(connection)
+            # Before anything is written, since a write would take the place of what the log still holds.
+            connection = self._compare(connection)
+        except StorageError:
+            connection.close()
+            raise
         self._migrate(connection)
         return connection
 
@@ -135,7 +146,7 @@ class DuckDbFile:
 
     def _schema_version(self, connection: duckdb.DuckDBPyConnection) -> int:
         """How many migrations it has had; 0 for an empty database."""
-        tables = {name for (name,) in connection.execute("SELECT table_name FROM duckdb_tables()").fetchall()}
+        tables = {name for (name,) in self._ask(connection, "SELECT table_name FROM duckdb_tables()")}
         if not tables:
             return 0
         if "schema_migration" not in tables:
@@ -143,7 +154,7 @@ class DuckDbFile:
                 f"{self.path}: a DuckDB database, but not a history of watchbill; give --storage another path",
                 retryable=False,
             )
-        [(version,)] = connection.execute("SELECT max(version) FROM schema_migration").fetchall()
+        [(version,)] = self._ask(connection, "SELECT max(version) FROM schema_migration")
         known = int(version or 0)
         if known > len(migrations()):
             raise StorageError(
@@ -151,6 +162,12 @@ class DuckDbFile:
                 retryable=False,
             )
         return known
+
+    def _ask(self, connection: duckdb.DuckDBPyConnection, query: str) -> list[tuple[Any, ...]]:
+        try:
+            return connection.execute(query).fetchall()
+        except duckdb.Error as error:
+            raise self.error(error) from error
 
     # --- mending ------------------------------------------------------------------------------------
 
@@ -164,6 +181,7 @@ class DuckDbFile:
                 return self._cut(int(torn[1]), error)
             if _REPLAY in str(error) or "WAL does not match" in str(error):
                 self._set_aside(self.wal)
+                self._refused = True
                 log.exception("history.log_unreadable", path=str(self.path))
                 return self._connect()
             raise self.error(error) from error
@@ -209,36 +227,46 @@ class DuckDbFile:
         promised = self.sequences()
         if not promised:
             return 0
-        try:
-            found = dict(connection.execute("SELECT location, batch_sequence FROM writer_state").fetchall())
-        except duckdb.Error as error:
-            raise self.error(error) from error
+        found = dict(self._ask(connection, "SELECT location, batch_sequence FROM writer_state"))
         return sum(max(0, sequence - found.get(location, 0)) for location, sequence in promised.items())
 
     def _rebuild(self, connection: duckdb.DuckDBPyConnection) -> duckdb.DuckDBPyConnection:
         """Put a fresh head on the damaged log: the same database writes the same head again.
 
-        A copy of the log was kept before the file was opened; what was tried is set aside, never deleted.
+        A copy of the log was kept before the file was opened; what was damaged is set aside, never deleted.
         """
-        damaged = self._kept_wal.read_bytes()
-        if self.wal.exists():
-            self._set_aside(self.wal)
-        connection.execute("PRAGMA disable_checkpoint_on_shutdown")
-        connection.execute("CREATE TABLE log_head (number INTEGER)")
         connection.close()
-        fresh = self.wal.read_bytes()
+        damaged = self._kept_wal.read_bytes()
+        if self.wal.exists() and self.wal.read_bytes() == damaged:
+            self._set_aside(self.wal)
+        elif not self._refused:
+            # It was replayed as far as it went, and closing put that into the file: it may not be replayed again.
+            return self._connect()
+        fresh = self._fresh_log()
         for length in _HEADER_WITHIN:
             if fresh[length - 2 : length] != b"\xff\xff":
                 continue
             self.wal.write_bytes(fresh[:length] + damaged[length:])
-            with contextlib.suppress(duckdb.Error):
-                mended = connect(self.path)
-                if not self._missing(mended):
-                    return mended
-                mended.execute("PRAGMA disable_checkpoint_on_shutdown")
-                mended.close()
+            with contextlib.suppress(duckdb.Error, StorageError):
+                if self._holds_all():
+                    return self._connect()
         self.wal.unlink(missing_ok=True)
         return self._connect()
+
+    def _fresh_log(self) -> bytes:
+        """What the database at its last checkpoint begins a log with."""
+        with duckdb.connect(str(self.path), config=_CONFIG) as plain:
+            plain.execute("PRAGMA disable_checkpoint_on_shutdown")
+            plain.execute("CREATE TABLE log_head (number INTEGER)")
+        fresh = self.wal.read_bytes()
+        self.wal.unlink()
+        return fresh
+
+    def _holds_all(self) -> bool:
+        """Whether the database with the log as it lies there has every batch that was promised."""
+        with duckdb.connect(str(self.path), config=_CONFIG) as plain:
+            plain.execute("PRAGMA disable_checkpoint_on_shutdown")
+            return not self._missing(plain)
 
     def _set_aside(self, file: Path, *, copy: bool = False) -> Path:
         number = 1
@@ -310,7 +338,7 @@ _REMEDIES = (
     ("Corrupt database file", "the file is damaged; restore it from a backup, or move it away to start anew"),
     ("Permission denied", "no permission; make the file and its folder writable for this user"),
     (
-        "sqlite",
+        "sqlite_scanner",
         "not a DuckDB database; move it away, or give --storage another path",
     ),
 )

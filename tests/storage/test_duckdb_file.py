@@ -1,0 +1,292 @@
+"""What happens to the file: killed, locked, damaged, full."""
+
+from __future__ import annotations
+
+import os
+import random
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import duckdb
+import pytest
+from structlog.testing import capture_logs
+
+from tests.storage.batches import ROWS, numbered
+from tests.storage.conftest import Open
+from tests.storage.events import START, batch, check, registered, slots, success
+from watchbill.domain.checks import Check
+from watchbill.domain.errors import StorageError, StorageLockedError
+from watchbill.domain.units import Instant
+from watchbill.storage import open_storage
+
+pytestmark = pytest.mark.anyio
+
+ROOT = Path(__file__).parents[2]
+EVER: Instant = 2 * START
+
+
+def start_writing(path: Path, first: int, *options: str) -> subprocess.Popen[str]:
+    return subprocess.Popen(
+        [sys.executable, "-m", "tests.storage.batches", str(path), str(first), *options],
+        stdout=subprocess.PIPE,
+        text=True,
+        cwd=ROOT,
+        env={**os.environ, "PYTHONPATH": str(ROOT / "src")},
+    )
+
+
+def kill_after(process: subprocess.Popen[str], acknowledgements: int, *, first: int) -> int:
+    """SIGKILL once so many batches were acknowledged; how many were (those still in the pipe among them)."""
+    assert process.stdout is not None
+    said = [process.stdout.readline() for _ in range(acknowledgements)]
+    process.kill()
+    said += process.stdout.readlines()
+    process.wait(30)
+    process.stdout.close()
+    numbers = [int(line) for line in said if line.strip().isdigit()]
+    assert numbers == list(range(first, first + len(numbers)))
+    return len(numbers)
+
+
+async def slots_stored(path: Path) -> list[Instant]:
+    async with open_storage(str(path)) as store:
+        return sorted(row.slot for row in await store.results("shop", since=0, until=EVER, limit=1_000_000))
+
+
+def killed_with_a_log(path: Path, acknowledgements: int = 20) -> int:
+    """A file whose newest batches are only in its write-ahead log, as a kill leaves it."""
+    acknowledged = kill_after(start_writing(path, 0), acknowledgements, first=0)
+    assert path.with_name(path.name + ".wal").stat().st_size > 0
+    return acknowledged
+
+
+async def test_a_killed_writer_loses_nothing_that_was_acknowledged_and_doubles_nothing(
+    duckdb_path: Path,
+) -> None:
+    chance, stored = random.Random(7), 0
+    for _ in range(3):
+        acknowledged = kill_after(start_writing(duckdb_path, stored), chance.randint(3, 30), first=stored)
+        assert acknowledged > 0
+        found = await slots_stored(duckdb_path)
+        assert len(found) % ROWS == 0, "a batch is there whole or not at all"
+        assert stored + acknowledged <= len(found) // ROWS <= stored + acknowledged + 1
+        stored = len(found) // ROWS
+        assert found == slots("shop", stored * ROWS)
+
+
+async def test_a_full_disk_fails_the_commit_and_heals_once_there_is_room(duckdb_path: Path) -> None:
+    async with open_storage(str(duckdb_path)):
+        pass
+    process = start_writing(duckdb_path, 0, f"limit:{duckdb_path.stat().st_size + 100_000}")
+    said = process.communicate(timeout=120)[0].splitlines()
+    assert "the disk is full" in said[-2]
+    assert said[-1].startswith("healed ")
+    acknowledged = int(said[-1].split()[1]) + 1
+    assert acknowledged > 1
+    assert await slots_stored(duckdb_path) == slots("shop", acknowledged * ROWS)
+
+
+async def test_a_second_process_is_told_who_holds_the_file(duckdb_path: Path) -> None:
+    process = start_writing(duckdb_path, 0)
+    assert process.stdout is not None
+    process.stdout.readline()
+    with pytest.raises(StorageLockedError) as caught:
+        async with open_storage(str(duckdb_path)):
+            pass
+    kill_after(process, 1, first=1)
+    assert str(caught.value) == (
+        f"{duckdb_path}: in use by process {process.pid}; stop that process, or give this one another file with --storage"
+    )
+    assert not caught.value.retryable
+
+
+async def test_the_same_file_is_not_opened_twice_in_one_process(open_duckdb: Open) -> None:
+    async with open_duckdb():
+        with pytest.raises(StorageLockedError, match=f"in use by process {os.getpid()};"):
+            async with open_duckdb():
+                pass
+    async with open_duckdb():
+        pass
+
+
+async def test_a_file_held_by_another_program_is_locked_too(duckdb_path: Path) -> None:
+    async with open_storage(str(duckdb_path)):
+        pass
+    hold = "import duckdb, sys; c = duckdb.connect(sys.argv[1]); print('held', flush=True); sys.stdin.read()"
+    with subprocess.Popen(
+        [sys.executable, "-c", hold, str(duckdb_path)],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        text=True,
+    ) as other:
+        assert other.stdout is not None
+        assert other.stdin is not None
+        other.stdout.readline()
+        with pytest.raises(StorageLockedError, match=f"in use by process {other.pid};"):
+            async with open_storage(str(duckdb_path)):
+                pass
+        other.stdin.close()
+
+
+def _truncated(path: Path) -> None:
+    os.truncate(path, path.stat().st_size // 2)
+
+
+def _flipped(path: Path) -> None:
+    content = bytearray(path.read_bytes())
+    content[4_100:4_200] = bytes(100)
+    content[8_200:8_300] = bytes(100)
+    path.write_bytes(content)
+
+
+def _newer(path: Path) -> None:
+    with duckdb.connect(str(path)) as connection:
+        connection.execute("INSERT INTO schema_migration VALUES (99, now())")
+
+
+def _foreign(path: Path) -> None:
+    path.unlink()
+    with duckdb.connect(str(path)) as connection:
+        connection.execute("CREATE TABLE somebody_elses (value INTEGER)")
+
+
+@pytest.mark.parametrize(
+    ("spoil", "said"),
+    [
+        (lambda path: path.write_bytes(b""), "not a DuckDB database; move it away, or give --storage another path"),
+        (lambda path: path.write_text("checks: {}\n" * 99), "not a DuckDB database; move it away"),
+        (lambda path: path.write_bytes(b"SQLite format 3\0" + bytes(5_000)), "not a DuckDB database; move it away"),
+        (_truncated, "the file is cut short; restore it from a backup, or move it away to start anew"),
+        (_flipped, "the file is damaged; restore it from a backup"),
+        (_newer, "written by a newer watchbill (schema 99); upgrade watchbill"),
+        (_foreign, "a DuckDB database, but not a history of watchbill; give --storage another path"),
+    ],
+)  # fmt: skip
+async def test_a_file_that_cannot_be_used_is_refused_with_the_remedy(
+    duckdb_path: Path, spoil: Callable[[Path], None], said: str
+) -> None:
+    async with open_storage(str(duckdb_path)) as store:
+        rows = [success("shop", slot) for slot in slots("shop", 20_000)]
+        await store.commit(batch(registered("shop"), *rows))
+    spoil(duckdb_path)
+    with pytest.raises(StorageError) as caught:
+        async with open_storage(str(duckdb_path)):
+            pass
+    message = str(caught.value)
+    assert message.startswith(f"{duckdb_path}: {said}")
+    assert "\n" not in message
+    assert not caught.value.retryable
+
+
+@pytest.mark.parametrize(
+    ("url", "said"),
+    [
+        ("", "the history needs a file"),
+        ("duckdb:", "the history needs a file"),
+        ("mysql://db/watchbill", "mysql: is no kind of history store"),
+        ("/nowhere/at/all/history.duckdb", "make the folder /nowhere/at/all exist and writable"),
+    ],
+)
+async def test_an_address_that_leads_nowhere_is_refused(url: str, said: str) -> None:
+    with pytest.raises(StorageError, match=said):
+        async with open_storage(url):
+            pass
+
+
+async def test_a_torn_end_of_the_log_is_cut_off_and_kept(duckdb_path: Path) -> None:
+    acknowledged = killed_with_a_log(duckdb_path)
+    wal = duckdb_path.with_name("history.duckdb.wal")
+    content = bytearray(wal.read_bytes())
+    content[len(content) * 9 // 10] ^= 0xFF
+    wal.write_bytes(content)
+    with capture_logs() as logs:
+        found = await slots_stored(duckdb_path)
+    assert 0 < len(found) // ROWS <= acknowledged
+    assert found == slots("shop", len(found))
+    [cut] = [line for line in logs if line["event"] == "history.log_cut"]
+    assert (duckdb_path.parent / cut["kept_as"]).read_bytes() == content
+
+
+@pytest.mark.parametrize("place", [0, 4, 8, 16, 30])
+async def test_a_log_with_a_damaged_head_gets_a_new_one(duckdb_path: Path, place: int) -> None:
+    acknowledged = killed_with_a_log(duckdb_path)
+    # The mark is set at most once a second; here it is as new as it may be.
+    duckdb_path.with_name("history.duckdb.seq").write_text(f'{{"": {acknowledged}}}')
+    wal = duckdb_path.with_name("history.duckdb.wal")
+    content = bytearray(wal.read_bytes())
+    content[place] ^= 0xFF
+    wal.write_bytes(content)
+    with capture_logs() as logs:
+        found = await slots_stored(duckdb_path)
+    assert len(found) // ROWS >= acknowledged
+    assert found == slots("shop", len(found))
+    assert "history.log_rebuilt" in [line["event"] for line in logs]
+    assert "history.batches_lost" not in [line["event"] for line in logs]
+
+
+async def test_a_log_whose_tail_is_gone_is_not_replayed_twice(duckdb_path: Path) -> None:
+    acknowledged = killed_with_a_log(duckdb_path)
+    duckdb_path.with_name("history.duckdb.seq").write_text(f'{{"": {acknowledged}}}')
+    wal = duckdb_path.with_name("history.duckdb.wal")
+    os.truncate(wal, wal.stat().st_size // 2)
+    with capture_logs() as logs:
+        found = await slots_stored(duckdb_path)
+    assert 0 < len(found) // ROWS < acknowledged
+    assert found == slots("shop", len(found))
+    [lost] = [line["batches"] for line in logs if line["event"] == "history.batches_lost"]
+    assert lost == acknowledged - len(found) // ROWS
+
+
+async def test_batches_that_are_gone_are_counted_aloud(duckdb_path: Path) -> None:
+    async with open_storage(str(duckdb_path)) as store:
+        await store.commit(numbered(0))
+    duckdb_path.with_name("history.duckdb.seq").write_text('{"": 5}')
+    with capture_logs() as logs:
+        assert len(await slots_stored(duckdb_path)) == ROWS
+    assert [line["batches"] for line in logs if line["event"] == "history.batches_lost"] == [4]
+
+
+async def test_the_high_water_mark_is_set_when_the_store_is_closed(
+    open_duckdb: Open, duckdb_path: Path
+) -> None:
+    async with open_duckdb() as store:
+        for number in range(3):
+            await store.commit(numbered(number))
+    assert duckdb_path.with_name("history.duckdb.seq").read_text() == '{"": 3}'
+
+
+async def test_a_half_made_file_is_made_anew(open_duckdb: Open, duckdb_path: Path) -> None:
+    duckdb_path.with_name("history.duckdb.new").write_bytes(b"half")
+    duckdb_path.with_name("history.duckdb.new.wal").write_bytes(b"half")
+    async with open_duckdb() as store:
+        await store.commit(batch(registered("shop")))
+    assert not duckdb_path.with_name("history.duckdb.new").exists()
+
+
+async def test_no_secret_is_in_the_file_and_a_rotated_one_is_a_new_revision(
+    open_duckdb: Open, duckdb_path: Path
+) -> None:
+    def guarded(token: str) -> Check:
+        return check("shop", auth={"bearer": token})
+
+    async with open_duckdb() as store:
+        await store.commit(batch(registered(guarded("correct-horse"))))
+        await store.commit(batch(registered(guarded("correct-horse"), START + 1)))
+        await store.commit(batch(registered(guarded("battery-staple"), START + 2)))
+    assert b"correct-horse" not in duckdb_path.read_bytes()
+    with duckdb.connect(str(duckdb_path)) as connection:
+        rows = connection.execute("SELECT digest, spec, valid_to IS NULL FROM check_revision").fetchall()
+    assert [row[2] for row in rows] == [False, True]
+    assert rows[0][0] != rows[1][0]
+    assert all("hmac-sha256:" in row[1] and "horse" not in row[1] for row in rows)
+
+
+async def test_a_file_of_today_is_read_by_older_versions_of_duckdb(
+    open_duckdb: Open, duckdb_path: Path
+) -> None:
+    async with open_duckdb():
+        pass
+    # Bytes 12 to 20 of the file hold the storage version; 2.0 writes a number of its own unless told otherwise.
+    assert int.from_bytes(duckdb_path.read_bytes()[12:20], "little") == 67
