@@ -5,6 +5,8 @@ from __future__ import annotations
 import json
 import os
 import re
+import signal
+import socket
 import subprocess
 import sys
 from importlib.metadata import version
@@ -261,3 +263,27 @@ def test_a_terminal_without_unicode_gets_escapes(tmp_path: Path) -> None:
     done = program("validate", str(config), PYTHONIOENCODING="latin-1")
     assert (done.returncode, done.stderr) == (0, "")
     assert "\\u0447\\u0435\\u043a.yaml: valid" in done.stdout
+
+
+def test_ctrl_c_ends_a_probe_without_a_traceback(tmp_path: Path) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as silent:
+        (tmp_path / "checks.yaml").write_text(
+            "version: 1\nchecks:\n  a: {type: tcp, host: 127.0.0.1, timeout: 30s, expect: {response: {contains: x}}, "
+            f"port: {silent.getsockname()[1]}}}\n"
+        )
+        # A shell that started the tests in the background has them, and their children, ignore SIGINT.
+        script = (
+            "import signal; signal.signal(signal.SIGINT, signal.default_int_handler)\n"
+            "from watchbill.cli.main import main; main()"
+        )
+        process = subprocess.Popen(
+            [sys.executable, "-c", script, "probe", str(tmp_path / "checks.yaml")],
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+        )
+        silent.settimeout(60)
+        with silent.accept()[0]:
+            process.send_signal(signal.SIGINT)
+            answer = process.communicate(timeout=60)
+    assert (process.returncode, *answer) == (130, "", "interrupted\n")
