@@ -8,14 +8,14 @@ from pathlib import Path
 ROOT = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(ROOT))
 
-from scripts import dashboards  # noqa: E402 - found through the path above
+from scripts import dashboards, prometheusrule  # noqa: E402 - found through the path above
 from watchbill.config import schema  # noqa: E402
 
 
 def generated() -> dict[Path, str]:
     """Every generated file and what it must hold."""
     files = {ROOT / "schemas" / "checks.schema.json": schema.render()}
-    files |= {ROOT / path: text for path, text in dashboards.render().items()}
+    files |= {ROOT / path: text for path, text in (dashboards.render() | prometheusrule.render()).items()}
     return files
 
 

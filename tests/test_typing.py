@@ -8,8 +8,8 @@ from watchbill import ports
 from watchbill.clock import Clock, Timeline
 from watchbill.net import MachineNetwork
 from watchbill.probes.execute import Executor
-from watchbill.storage.duckdb import DuckDbStorage
 from watchbill.serve import offload
+from watchbill.storage.duckdb import DuckDbStorage
 from watchbill.storage.memory import MemoryStorage
 from watchbill.testing import (
     FakeConfigFile,
