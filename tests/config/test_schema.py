@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 from collections.abc import Iterator
 from pathlib import Path
@@ -179,7 +180,9 @@ FRAGMENTS: dict[str, list[Any]] = {
 def declared_checks(draw: st.DrawFn) -> dict[str, Any]:
     """A check of some type with what it needs, and then a few keys that may be right or wrong."""
     kind = draw(st.sampled_from(sorted(CHECK_MODELS)))
-    needed = {"http": ["url"], "dns": ["name"], "heartbeat": ["every"], "tcp": ["host", "port"]}.get(kind, ["host"])
+    needed = {"http": ["url"], "dns": ["name"], "heartbeat": ["every"], "tcp": ["host", "port"]}.get(
+        kind, ["host"]
+    )
     check: dict[str, Any] = {"type": kind, **{key: FRAGMENTS[key][0] for key in needed}}
     for key in draw(st.lists(st.sampled_from(sorted(FRAGMENTS)), max_size=2, unique=True)):
         check[key] = draw(st.sampled_from(FRAGMENTS[key]))
@@ -189,8 +192,6 @@ def declared_checks(draw: st.DrawFn) -> dict[str, Any]:
 @settings(max_examples=400, suppress_health_check=[HealthCheck.function_scoped_fixture], deadline=None)
 @given(check=declared_checks())
 def test_the_schema_and_the_loader_agree(check: dict[str, Any], write: Write) -> None:
-    import json
-
     text = json.dumps({"version": 1, "checks": {"a": check}})
     try:
         read(write(text))

@@ -136,7 +136,9 @@ class Checks:
             declared = layer.get("service")
             if declared is not None:
                 value = plain.mapping(Node({"service": declared}, entry.key.source, 1, 1))["service"]
-                return value if isinstance(value, str) else ""
+                found = plain.found.get("service")
+                hidden = found is not None and any(part.secret for part in found.text.parts)
+                return value if isinstance(value, str) and not hidden else ""
         return ""
 
     def _merged(self, own: Mapping, node: Node, service: str) -> Node:

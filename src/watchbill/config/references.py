@@ -26,16 +26,18 @@ def with_references(check: Check, plain: Plain, userinfo: Mapping[str, str]) -> 
     leaves = dict(_leaves(check.model_dump(by_alias=True, exclude_defaults=True), ""))
     references = {path: text for path, text in userinfo.items() if path in leaves}
     secrets: set[str] = set()
+    unknown: set[str] = set()
     for path, found in plain.found.items():
         for leaf in _paths(path, leaves):
             shown = _shown(found.text, secret_field=isinstance(leaves[leaf], SecretStr))
             if shown is not None:
                 references.setdefault(leaf, shown)
         secrets.update(found.text.secrets)
+        unknown.update(part.value for part in found.text.parts if part.secret and not part.resolved)
         if any(isinstance(leaves[leaf], SecretStr) for leaf in _paths(path, leaves)):
             secrets.update(found.text.referenced)
     secrets |= _token_in_userinfo(check, userinfo)
-    _mask_what_is_left(leaves, references, secrets)
+    _mask_what_is_left(leaves, references, secrets | unknown)
     return check.model_copy(
         update={
             "references": references,

@@ -13,7 +13,7 @@ from watchbill.config.plain import Found, Plain
 M = TypeVar("M", bound=BaseModel)
 STAND_INS: tuple[Any, ...] = (
     "1s", "30s", "1d", 1, 4, 200, 1024, True, "https://stand-in.invalid/", "stand-in.invalid", "stand-in",
-    "GET", "A", "udp", "< 1", "0",
+    "GET", "A", "NOERROR", "udp", "refuse", "< 1", "0",
 )  # fmt: skip
 """What takes the place of an unresolved reference where its own text does not pass: the first that does."""
 _NUMBER_KINDS = ("int_", "bool_", "float_", "literal_error")

@@ -1,0 +1,159 @@
+"""Whatever the bytes are, the answer is a place and a message: no crash, no hang, no traceback."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from tests.config.conftest import Write, mistakes, read
+from watchbill.config import load
+from watchbill.domain.errors import ConfigError
+
+GOOD = "version: 1\nchecks: {a: {type: icmp, host: x.example}}\n"
+
+
+def said(path: Path, content: bytes) -> list[str]:
+    file = path / "checks.yaml"
+    file.write_bytes(content)
+    return mistakes(file)
+
+
+def merge_bomb(depth: int) -> bytes:
+    lines = ["version: 1", "a0: &a0 {" + ", ".join(f"k{number}: 1" for number in range(10)) + "}"]
+    lines += [
+        f"a{level}: &a{level} {{<<: [{', '.join([f'*a{level - 1}'] * 10)}]}}" for level in range(1, depth)
+    ]
+    return "\n".join(lines).encode()
+
+
+def alias_bomb(depth: int) -> bytes:
+    lines = ["version: 1", "a0: &a0 [x, x, x, x, x, x, x, x, x, x]"]
+    lines += [f"a{level}: &a{level} [{', '.join([f'*a{level - 1}'] * 10)}]" for level in range(1, depth)]
+    return "\n".join(lines).encode()
+
+
+@pytest.mark.parametrize(
+    "bomb", [b"[" * 50_000, b"{a: " * 50_000, b"- " * 50_000, b"checks: " + b"[" * 50_000, b"? " * 50_000]
+)
+def test_nesting_past_the_bound_is_one_message(bomb: bytes, tmp_path: Path) -> None:
+    found = said(tmp_path, bomb)
+    assert len(found) == 1
+    assert found[0].endswith("nested more than 100 levels deep")
+
+
+def test_an_alias_bomb_is_stopped_while_it_is_read(tmp_path: Path) -> None:
+    assert said(tmp_path, alias_bomb(10))[0].endswith("aliases and merge keys add more than 500,000 values")
+
+
+def test_a_merge_key_bomb_costs_nothing(tmp_path: Path) -> None:
+    found = said(tmp_path, merge_bomb(8))
+    assert len(merge_bomb(8)) < 700
+    assert "unknown section `a0`" in found[0] or "aliases and merge keys" in found[0]
+
+
+def test_many_aliases_of_a_small_thing_are_fine(write: Write) -> None:
+    lines = "".join(f"  c{number}: {{<<: *a, host: h{number}.example}}\n" for number in range(2000))
+    text = f"version: 1\nchecks:\n  a: &a {{type: icmp, host: x, interval: 1m, labels: {{a: b}}}}\n{lines}"
+    assert len(read(write(text)).checks) == 2001
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        (GOOD.encode("utf-16"), "1:1: not UTF-8 but UTF-16; save the file as UTF-8"),
+        (GOOD.encode() + b"# \xe4\n", "3:3: not UTF-8; save the file as UTF-8"),
+        (GOOD.encode() + b"# \x00\n", "3:3: the control character U+0000 cannot stand in a file"),
+        (GOOD.encode() + b"\x1b[31m", "3:1: the control character U+001B cannot stand in a file"),
+        (GOOD.encode() + b'x: "\\ud800"', "3:7: not YAML: found invalid Unicode character escape code"),
+        (GOOD.encode() + b"# \xed\xa0\x80\n", "3:3: not UTF-8; save the file as UTF-8"),
+        (b"\x00" * 10, "1:1: the control character U+0000 cannot stand in a file"),
+        (
+            b"---\n...\n",
+            "1:1: the file is empty; it starts with `version: 1` and has a section such as `checks:`",
+        ),
+        (b"", "1:1: the file is empty; it starts with `version: 1` and has a section such as `checks:`"),
+        (b"%YAML 3.0\n---\n{}", "1:1: not YAML: found incompatible YAML document"),
+        (b"\x89PNG\r\n\x1a\n", "1:1: not UTF-8; save the file as UTF-8"),
+    ],
+)
+def test_bytes_that_are_no_text_are_named_with_their_place(
+    content: bytes, message: str, tmp_path: Path
+) -> None:
+    assert said(tmp_path, content) == [f"checks.yaml:{message}"]
+
+
+@pytest.mark.parametrize("content", [b"\xef\xbb\xbf" + GOOD.encode(), GOOD.replace("\n", "\r\n").encode()])
+def test_a_byte_order_mark_and_windows_line_ends_are_fine(content: bytes, tmp_path: Path) -> None:
+    (tmp_path / "checks.yaml").write_bytes(content)
+    assert list(read(tmp_path).checks) == ["a"]
+
+
+@pytest.mark.parametrize("within_a_folder", [True, False])
+def test_a_pipe_is_refused_without_waiting_for_a_writer(within_a_folder: bool, tmp_path: Path) -> None:
+    pipe = tmp_path / "pipe.yaml"
+    os.mkfifo(pipe)
+    assert mistakes(tmp_path if within_a_folder else pipe) == ["pipe.yaml:1:1: is not a regular file"]
+
+
+def test_a_device_is_refused() -> None:
+    with pytest.raises(ConfigError, match=r"^/dev/zero:1:1: is not a regular file$"):
+        load("/dev/zero", environ={})
+
+
+def test_a_file_of_more_than_ten_megabytes_is_refused(tmp_path: Path) -> None:
+    assert said(tmp_path, b"#" * (10 * 1024 * 1024 + 1)) == ["checks.yaml:1:1: is larger than 10 MB"]
+
+
+def test_all_files_together_are_bounded(tmp_path: Path) -> None:
+    for number in range(6):
+        (tmp_path / f"{number}.yaml").write_bytes(
+            GOOD.replace("a:", f"a{number}:").encode() + b"#" * 9_000_000
+        )
+    assert mistakes(tmp_path) == ["5.yaml:1:1: all files together are larger than 50 MB"]
+
+
+def test_a_loop_of_links_ends(tmp_path: Path) -> None:
+    (tmp_path / "a.yaml").write_text(GOOD)
+    (tmp_path / "again").symlink_to(tmp_path)
+    (tmp_path / "self.yaml").symlink_to(tmp_path / "self.yaml")
+    assert [line.partition(": ")[0] for line in mistakes(tmp_path)] == ["self.yaml:1:1"]
+
+
+def test_a_file_that_may_not_be_read_is_a_problem_among_others(tmp_path: Path) -> None:
+    (tmp_path / "a.yaml").symlink_to(tmp_path / "nowhere")
+    (tmp_path / "b.yaml").write_text("version: 2\nchecks: {}")
+    assert mistakes(tmp_path) == ["a.yaml:1:1: does not exist", "b.yaml:1:10: version must be 1"]
+
+
+NASTY = st.sampled_from(
+    [
+        *"[]{}:,-?!&*|>'\"%@`#\n\t ~", "<<: *a", "&a ", "${", "${X}", "$$", "\ud7ff", "\U0001f600", "!!int ", "0x", ".inf", "1e999",
+        "version: 1\n", "checks:\n", "  a:\n", "    type: http\n", "    url: https://x/\n", "defaults: ", "services: ", "moved: ", "\u2028",
+    ]
+)  # fmt: skip
+
+
+@settings(max_examples=600, suppress_health_check=[HealthCheck.function_scoped_fixture], deadline=None)
+@given(
+    content=st.one_of(
+        st.binary(max_size=200),
+        st.lists(NASTY, max_size=40).map(lambda parts: "".join(parts).encode()),
+        st.lists(NASTY, max_size=15).map(lambda parts: GOOD.encode() + "".join(parts).encode()),
+    )
+)
+def test_no_content_makes_anything_but_a_configuration_or_a_list_of_places(
+    content: bytes, tmp_path: Path
+) -> None:
+    file = tmp_path / "checks.yaml"
+    file.write_bytes(content)
+    try:
+        load(file, environ={"X": "["})
+    except ConfigError as error:
+        assert all(
+            problem.line >= 1 and problem.column >= 1 and problem.message for problem in error.problems
+        )
+        assert "please report this" not in str(error)
