@@ -207,7 +207,11 @@ def test_no_secret_appears_in_anything_that_comes_out(tmp_path: Path) -> None:
                 )
                 said += [done.stdout, done.stderr]
                 if arguments[0] == "plan":
-                    assert "secret changed" in done.stdout.lower() or '"(secret changed)"' in done.stdout or '"secret_changed": true' in done.stdout, done
+                    assert (
+                        "secret changed" in done.stdout.lower()
+                        or '"(secret changed)"' in done.stdout
+                        or '"secret_changed": true' in done.stdout
+                    ), done
             config.write_text(config.read_text().replace("interval: 1s", "intervall: 1s"))
             said.append(running.request("/-/reload", method="POST").text)
             assert "intervall" in said[-1]
