@@ -1,0 +1,380 @@
+"""Real sockets: addresses, deadlines, limits, bad requests, and the end."""
+
+from __future__ import annotations
+
+import signal
+import socket
+import subprocess
+import sys
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from textwrap import dedent
+
+import anyio
+import pytest
+from anyio.abc import SocketStream, TaskStatus
+from starlette.types import Receive, Scope, Send
+
+from watchbill.domain.errors import ListenError
+from watchbill.web import bind, serve_web, server
+from watchbill.web.server import split_address
+
+pytestmark = pytest.mark.anyio
+HANG_GUARD_SECONDS = 20
+REQUEST = b"GET / HTTP/1.1\r\nHost: x\r\n\r\n"
+
+
+@pytest.fixture(params=["asyncio", "uvloop"])
+def anyio_backend(request: pytest.FixtureRequest) -> tuple[str, dict[str, bool]]:
+    return "asyncio", {"use_uvloop": request.param == "uvloop"}
+
+
+class App:
+    """Answers ``ok``; ``/hang`` once ``release`` is set, ``/large`` with more than any buffer holds."""
+
+    def __init__(self) -> None:
+        self.hanging = anyio.Event()
+        self.release = anyio.Event()
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["path"] == "/hang":
+            self.hanging.set()
+            await self.release.wait()
+        body = b"x" * (1 << 20) if scope["path"] == "/large" else b"ok"
+        parts = 64 if scope["path"] == "/large" else 1
+        length = str(len(body) * parts).encode()
+        await send({"type": "http.response.start", "status": 200, "headers": [(b"content-length", length)]})
+        for part in range(parts):
+            await send({"type": "http.response.body", "body": body, "more_body": part < parts - 1})
+
+
+class Served:
+    """A server on a free port."""
+
+    def __init__(self, app: App, sockets: list[socket.socket]) -> None:
+        self.app = app
+        self.port = sockets[0].getsockname()[1]
+        self.shutdown = anyio.Event()
+        self.ended = anyio.Event()
+        self.sockets = sockets
+
+    async def connect(self) -> SocketStream:
+        return await anyio.connect_tcp("127.0.0.1", self.port)
+
+    async def ask(self, request: bytes = REQUEST) -> bytes:
+        """Everything that comes back until the server closes."""
+        async with await self.connect() as stream:
+            await stream.send(request)
+            return await rest_of(stream)
+
+
+async def rest_of(stream: SocketStream) -> bytes:
+    received = b""
+    try:
+        async for part in stream:
+            received += part
+    except anyio.BrokenResourceError:
+        pass
+    return received
+
+
+async def answered(stream: SocketStream) -> bool:
+    """Read up to the end of one small answer."""
+    received = b""
+    while not received.endswith(b"\r\n\r\nok"):
+        received += await stream.receive()
+    return received.startswith(b"HTTP/1.1 200")
+
+
+@asynccontextmanager
+async def serving() -> AsyncIterator[Served]:
+    served = Served(App(), bind(["127.0.0.1:0"]))
+
+    async def run(*, task_status: TaskStatus[None]) -> None:
+        await serve_web(served.app, served.sockets, shutdown=served.shutdown, task_status=task_status)
+        served.ended.set()
+
+    with anyio.fail_after(HANG_GUARD_SECONDS):
+        async with anyio.create_task_group() as group:
+            await group.start(run)
+            yield served
+            served.app.release.set()
+            served.shutdown.set()
+
+
+async def test_started_means_that_it_answers() -> None:
+    async with serving() as served:
+        answer = await served.ask(REQUEST.replace(b"\r\n\r\n", b"\r\nConnection: close\r\n\r\n"))
+    assert answer.startswith(b"HTTP/1.1 200 OK\r\n")
+    assert answer.endswith(b"\r\n\r\nok")
+    assert b"\r\ndate: " in answer
+    assert b"server:" not in answer.lower()
+
+
+async def test_a_connection_is_kept_for_the_next_request() -> None:
+    async with serving() as served, await served.connect() as stream:
+        for _ in range(3):
+            await stream.send(REQUEST)
+            assert await answered(stream)
+
+
+async def test_signals_stay_with_whoever_has_them() -> None:
+    before = [signal.getsignal(each) for each in (signal.SIGINT, signal.SIGTERM)]
+    async with serving() as served:
+        await served.ask(REQUEST.replace(b"HTTP/1.1", b"HTTP/1.0"))
+        assert [signal.getsignal(each) for each in (signal.SIGINT, signal.SIGTERM)] == before
+
+
+async def test_the_end_waits_for_a_request_in_flight() -> None:
+    async with serving() as served, await served.connect() as stream:
+        await stream.send(b"GET /hang HTTP/1.1\r\nHost: x\r\n\r\n")
+        await served.app.hanging.wait()
+        served.shutdown.set()
+        await anyio.wait_all_tasks_blocked()
+        served.app.release.set()
+        assert (await rest_of(stream)).endswith(b"ok")
+        await served.ended.wait()
+    assert [each.fileno() for each in served.sockets] == [-1]
+
+
+async def test_the_end_does_not_wait_for_a_request_that_hangs(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(server, "GRACE_SECONDS", 0.2)
+    async with serving() as served, await served.connect() as stream:
+        await stream.send(b"GET /hang HTTP/1.1\r\nHost: x\r\n\r\n")
+        await served.app.hanging.wait()
+        served.shutdown.set()
+        await served.ended.wait()
+        assert not (await rest_of(stream)).endswith(b"ok")
+
+
+async def test_cancelling_closes_the_sockets() -> None:
+    sockets = bind(["127.0.0.1:0"])
+    with anyio.fail_after(HANG_GUARD_SECONDS):
+        async with anyio.create_task_group() as group:
+
+            async def run(*, task_status: TaskStatus[None]) -> None:
+                await serve_web(App(), sockets, shutdown=anyio.Event(), task_status=task_status)
+
+            await group.start(run)
+            group.cancel_scope.cancel()
+    assert sockets[0].fileno() == -1
+
+
+# --- slow, idle and greedy clients --------------------------------------------------------------------
+
+
+async def test_a_client_that_is_slow_to_ask_loses_its_connection(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(server, "HEAD_SECONDS", 0.2)
+    async with serving() as served:
+        for sent in (b"", b"GET / HT", b"GET / HTTP/1.1\r\nHost: x\r\nX-Slow: "):
+            assert await served.ask(sent) == b""
+
+
+async def test_a_client_that_is_slow_to_ask_again_loses_its_connection(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(server, "HEAD_SECONDS", 0.2)
+    async with serving() as served, await served.connect() as stream:
+        await stream.send(REQUEST)
+        assert await answered(stream)
+        await stream.send(b"GET / HT")
+        assert await rest_of(stream) == b""
+
+
+async def test_a_client_that_does_not_read_loses_its_connection(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(server, "RESPONSE_SECONDS", 0.5)
+    async with serving() as served, await served.connect() as stream:
+        await stream.send(b"GET /large HTTP/1.1\r\nHost: x\r\n\r\n")
+        assert (await stream.receive()).startswith(b"HTTP/1.1 200")
+        await anyio.sleep(1)
+        received = await rest_of(stream)
+    assert len(received) < 64 << 20
+
+
+async def test_idle_connections_give_way_and_the_oldest_goes_first(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(server, "MOST_CONNECTIONS", 4)
+    async with serving() as served:
+        streams = [await served.connect() for _ in range(4)]
+        await streams[3].send(REQUEST)
+        assert await answered(streams[3])
+        async with await served.connect() as fifth:
+            await fifth.send(REQUEST)
+            assert await answered(fifth)
+            assert await rest_of(streams[0]) == b""
+            for stream in streams[1:]:
+                await stream.send(REQUEST)
+                assert await answered(stream)
+        for stream in streams:
+            await stream.aclose()
+
+
+async def test_busy_connections_do_not_give_way(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(server, "MOST_CONNECTIONS", 1)
+    async with serving() as served, await served.connect() as busy:
+        await busy.send(b"GET /hang HTTP/1.1\r\nHost: x\r\n\r\n")
+        await served.app.hanging.wait()
+        assert (await served.ask()).startswith(b"HTTP/1.1 503")
+        served.app.release.set()
+        assert await answered(busy)
+
+
+@pytest.mark.parametrize(
+    "flood",
+    [
+        b"GET / HTTP/1.1\r\n" + b"X-Flood: 1\r\n" * 40_000,
+        b"GET / HTTP/1.1\r\nX-Flood: " + b"x" * 400_000,
+        b"GET /" + b"x" * 400_000,
+    ],
+    ids=["many fields", "one field", "the address"],
+)
+async def test_an_endless_head_is_refused(flood: bytes) -> None:
+    async with serving() as served, await served.connect() as stream:
+        try:
+            for start in range(0, len(flood), 16_384):
+                await stream.send(flood[start : start + 16_384])
+        except anyio.BrokenResourceError:
+            pass  # refused while sending
+        answer = await rest_of(stream)
+        assert answer[:12] in {b"HTTP/1.1 431", b"HTTP/1.1 400", b""}
+        assert b"200" not in answer[:12]
+        assert (await served.ask(REQUEST.replace(b"1.1", b"1.0"))).endswith(b"ok")
+
+
+@pytest.mark.parametrize(
+    "request_bytes",
+    [
+        b"GARBAGE\r\n\r\n",
+        b"\x16\x03\x01\x02\x00\x01\x00\x01\xfc\x03\x03" + bytes(200),
+        b"GET / HTTP/9.9\r\nHost: x\r\n\r\n",
+        b"POST / HTTP/1.1\r\nHost: x\r\nContent-Length: 5\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\n",
+        b"POST / HTTP/1.1\r\nHost: x\r\nContent-Length: 5\r\nContent-Length: 6\r\n\r\nhello!",
+        b"POST / HTTP/1.1\r\nHost: x\r\nContent-Length: -1\r\n\r\n",
+        b"GET / HTTP/1.1\r\nHost : x\r\n\r\n",
+        b"GET / HTTP/1.1\r\nHost: x\r\nX: a\rb\r\n\r\n",
+        b"GET /\xff\xfe HTTP/1.1\r\nHost: x\r\n\r\n",
+        b"GET http://[ HTTP/1.1\r\nHost: x\r\n\r\n",
+    ],
+)
+async def test_what_is_no_request_is_a_bad_request(request_bytes: bytes) -> None:
+    async with serving() as served:
+        assert (await served.ask(request_bytes)).startswith(b"HTTP/1.1 400")
+        assert (await served.ask(REQUEST.replace(b"1.1", b"1.0"))).endswith(b"ok")
+
+
+EXHAUSTED = """
+    import os, resource, socket
+    import anyio
+    from tests.web.test_server import App, REQUEST, bind, serve_web
+
+    async def main():
+        sockets, stop = bind(["127.0.0.1:0"]), anyio.Event()
+        where = sockets[0].getsockname()
+
+        async def run(*, task_status):
+            await serve_web(App(), sockets, shutdown=stop, task_status=task_status)
+
+        async def ask():
+            async with await anyio.connect_tcp(*where) as stream:
+                await stream.send(REQUEST)
+                return await stream.receive()
+
+        async with anyio.create_task_group() as group:
+            await group.start(run)
+            before = await ask()
+            for _ in range(3):
+                waiting = [socket.socket() for _ in range(5)]
+                held, (soft, hard) = [], resource.getrlimit(resource.RLIMIT_NOFILE)
+                resource.setrlimit(resource.RLIMIT_NOFILE, (len(os.listdir("/proc/self/fd")) + 5, hard))
+                try:
+                    while True:
+                        held.append(os.open("/dev/null", os.O_RDONLY))
+                except OSError as error:
+                    print("out of descriptors:", error.errno)
+                for each in waiting:
+                    each.setblocking(False)
+                    each.connect_ex(where)
+                await anyio.sleep(0.3)
+                for number in held:
+                    os.close(number)
+                for each in waiting:
+                    each.close()
+                resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
+            with anyio.fail_after(10):
+                after = await ask()
+            print("same answer:", before[-2:] == after[-2:] == b"ok")
+            stop.set()
+
+    anyio.run(main, backend_options={"use_uvloop": True})
+"""
+
+
+def test_running_out_of_descriptors_does_not_end_the_listening() -> None:
+    run = subprocess.run(
+        [sys.executable, "-c", dedent(EXHAUSTED)], capture_output=True, text=True, timeout=60, check=False
+    )
+    assert run.stderr == ""
+    assert run.stdout == "out of descriptors: 24\n" * 3 + "same answer: True\n"
+
+
+# --- addresses ----------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("address", "split"),
+    [
+        ("127.0.0.1:9876", ("127.0.0.1", 9876)),
+        ("[::1]:9876", ("::1", 9876)),
+        (":9876", ("", 9876)),
+        ("localhost:0", ("localhost", 0)),
+    ],
+)
+def test_an_address_is_host_and_port(address: str, split: tuple[str, int]) -> None:
+    assert split_address(address) == split
+
+
+@pytest.mark.parametrize(
+    "address", ["", "9876", "127.0.0.1", "::1:9876", "localhost:", "localhost:http", "x:65536", "x:-1", "x:٣"]
+)
+def test_what_is_no_address_says_how_one_looks(address: str) -> None:
+    with pytest.raises(ListenError) as error:
+        bind([address])
+    assert str(error.value) == (
+        f"cannot listen on {address!r}: write host:port, such as 127.0.0.1:9876, [::1]:9876 or :9876"
+    )
+
+
+def test_a_taken_port_says_what_to_do_and_gives_the_others_back() -> None:
+    with socket.create_server(("127.0.0.1", 0)) as taken, socket.socket() as probe:
+        port = taken.getsockname()[1]
+        probe.bind(("127.0.0.1", 0))
+        free = probe.getsockname()[1]
+        probe.close()
+        with pytest.raises(ListenError) as error:
+            bind([f"127.0.0.1:{free}", f"127.0.0.1:{port}"])
+        assert str(error.value) == (
+            f"cannot listen on 127.0.0.1:{port}: another program listens there; stop it, "
+            "or choose another port with --web.listen-address"
+        )
+        with socket.create_server(("127.0.0.1", free)):
+            pass
+
+
+@pytest.mark.parametrize(
+    ("address", "said"),
+    [
+        ("192.0.2.1:9876", "no interface of this machine has that address"),
+        ("no.such.host.invalid:9876", "no.such.host.invalid is no address of this machine"),
+        ("a" * 70 + ".example:9876", "is no address of this machine"),
+    ],
+)
+def test_an_address_that_is_not_ours_says_so(address: str, said: str) -> None:
+    with pytest.raises(ListenError, match=said):
+        bind([address])
+
+
+def test_no_host_means_every_interface_and_several_addresses_are_taken() -> None:
+    everywhere, loopback = bind([":0", "127.0.0.1:0"])
+    with everywhere, loopback:
+        for listener in (everywhere, loopback):
+            with socket.create_connection(("127.0.0.1", listener.getsockname()[1]), timeout=5):
+                pass
