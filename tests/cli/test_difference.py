@@ -4,20 +4,20 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Any
 
 import click
 import pytest
 
 from tests.cli.support import golden
+from watchbill.cli.alike import with_known_files, with_unresolved, without_root
 from watchbill.cli.difference import (
     Difference,
     as_json,
     as_markdown,
     as_text,
     shown,
-    with_known_files,
-    without_root,
 )
 from watchbill.domain.checks import parse_check
 from watchbill.domain.plan import FieldChange, Plan, diff
@@ -143,20 +143,48 @@ def test_a_value_is_one_readable_line(value: object, text: str) -> None:
     assert shown(value) == text
 
 
-def _with_ca(path: str) -> dict[str, Spec]:
-    return specs(a={"type": "tls", "host": "x", "tls": {"ca_file": path}})
+# --- alike --------------------------------------------------------------------------------------------
 
 
-def test_two_checkouts_name_the_same_file_alike() -> None:
+def _with_ca(path: Path) -> dict[str, Spec]:
+    return specs(a={"type": "tls", "host": "x", "tls": {"ca_file": str(path)}})
+
+
+def test_two_checkouts_name_the_same_file_alike(tmp_path: Path) -> None:
     head, base = (
-        without_root(_with_ca("/head/ca/x.pem"), "/head"),
-        without_root(_with_ca("/base/ca/x.pem"), "/base/"),
+        without_root(_with_ca(tmp_path / name / "ca/x.pem"), str(tmp_path / name / "checks.yaml"))
+        for name in ("head", "base")
     )
     assert diff(head, base, {}).empty
     assert head["a"].fields["tls.ca_file"] == "ca/x.pem"
 
 
-def test_an_exporter_elsewhere_names_its_files_by_another_root() -> None:
-    here = without_root(_with_ca("/home/me/watch/ca/x.pem"), "/home/me/watch")
-    assert diff(here, with_known_files(_with_ca("/etc/watchbill/ca/x.pem"), here), {}).empty
-    assert not diff(here, with_known_files(_with_ca("/etc/watchbill/ca/y.pem"), here), {}).empty
+def test_a_folder_reached_through_a_link_names_its_files_alike(tmp_path: Path) -> None:
+    (tmp_path / "real").mkdir()
+    (tmp_path / "link").symlink_to("real")
+    found = without_root(_with_ca(tmp_path / "real/ca.pem"), str(tmp_path / "link"))
+    assert found["a"].fields["tls.ca_file"] == "ca.pem"
+
+
+def test_a_file_elsewhere_keeps_its_whole_name(tmp_path: Path) -> None:
+    (tmp_path / "checks").mkdir()
+    elsewhere = _with_ca(tmp_path / "etc/ca.pem")
+    assert without_root(elsewhere, str(tmp_path / "checks")) == elsewhere
+
+
+def test_an_exporter_elsewhere_names_its_files_by_another_root(tmp_path: Path) -> None:
+    here = without_root(_with_ca(tmp_path / "ca/x.pem"), str(tmp_path))
+    assert diff(here, with_known_files(_with_ca(Path("/etc/watchbill/ca/x.pem")), here), {}).empty
+    assert not diff(here, with_known_files(_with_ca(Path("/etc/watchbill/ca/y.pem")), here), {}).empty
+
+
+def test_only_a_variable_without_a_value_is_taken_as_unchanged() -> None:
+    def host(name: str) -> dict[str, Spec]:
+        return specs(a={"type": "icmp", "host": "x", "description": name})
+
+    def same(running: str, here: str) -> bool:
+        return diff(host(here), with_unresolved(host(running), host(here)), {}).empty
+
+    assert same("db.example", "${PLACE}")
+    assert not same("db.example", "other.example")
+    assert not same("${OLD_TOKEN}", "${NEW_TOKEN}")

@@ -8,7 +8,7 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from datetime import timedelta
 from typing import Any, Literal
 
@@ -20,7 +20,6 @@ from watchbill.domain.units import format_duration
 SHOWN_CHARACTERS = 100
 Kind = Literal["+", "~", "-", ">", " "]
 _COLOURS: dict[Kind, Colour] = {"+": "green", "~": "yellow", "-": "red", ">": "cyan", " ": "grey"}
-FILE_FIELDS = ("tls.ca_file", "tls.cert_file", "tls.key_file")
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,54 +68,6 @@ def restarts_series(change: Change) -> bool:
         each.path in {"service", "type", "enabled"} or each.path.partition(".")[0] == "labels"
         for each in change.fields
     )
-
-
-def without_root(specs: Mapping[str, Spec], root: str) -> dict[str, Spec]:
-    """The same with paths of files relative to the folder of the configuration that names them.
-
-    Two checkouts of one repository name the same file by different absolute paths.
-    """
-    return {check_id: _relative(spec, root.rstrip("/") + "/") for check_id, spec in specs.items()}
-
-
-def _relative(spec: Spec, root: str) -> Spec:
-    named = {path: spec.fields[path] for path in FILE_FIELDS if path in spec.fields}
-    shorter = {path: str(value).removeprefix(root) for path, value in named.items()}
-    return replace(spec, fields={**spec.fields, **shorter}) if named else spec
-
-
-def with_known_files(actual: Mapping[str, Spec], desired: Mapping[str, Spec]) -> dict[str, Spec]:
-    """What runs elsewhere, with its files named as here where the ends of their paths agree."""
-    return {
-        check_id: _named_alike(spec, desired[check_id]) if check_id in desired else spec
-        for check_id, spec in actual.items()
-    }
-
-
-def _named_alike(spec: Spec, here: Spec) -> Spec:
-    alike = {
-        path: here.fields[path]
-        for path in FILE_FIELDS
-        if path in here.fields and str(spec.fields.get(path, "")).endswith(f"/{here.fields[path]}")
-    }
-    return replace(spec, fields={**spec.fields, **alike}) if alike else spec
-
-
-def with_unresolved(actual: Mapping[str, Spec], desired: Mapping[str, Spec]) -> dict[str, Spec]:
-    """What runs, with a variable's reference where it has no value here to compare the running one with."""
-    return {
-        check_id: _unresolved(spec, desired[check_id]) if check_id in desired else spec
-        for check_id, spec in actual.items()
-    }
-
-
-def _unresolved(spec: Spec, here: Spec) -> Spec:
-    unknown = {
-        path: value
-        for path, value in here.fields.items()
-        if "${" in str(value) and path in spec.fields and "${" not in str(spec.fields[path])
-    }
-    return replace(spec, fields={**spec.fields, **unknown}) if unknown else spec
 
 
 # --- lines --------------------------------------------------------------------------------------------

@@ -5,21 +5,13 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping
 from dataclasses import replace
-from pathlib import Path
 from typing import Any
 
 import click
 from pydantic import SecretStr
 
-from watchbill.cli.difference import (
-    Difference,
-    as_json,
-    as_markdown,
-    as_text,
-    with_known_files,
-    with_unresolved,
-    without_root,
-)
+from watchbill.cli.alike import with_known_files, with_unresolved, without_root
+from watchbill.cli.difference import Difference, as_json, as_markdown, as_text
 from watchbill.cli.outside import Outside
 from watchbill.client import DEFAULT_SERVER, Client
 from watchbill.domain.config import LoadedConfig
@@ -118,11 +110,10 @@ def _compared(
 
 def _specs(loaded: LoadedConfig, path: str, *, secrets: bool) -> dict[str, Spec]:
     """``secrets=False``: placeholders stand in the secrets' places, which are not to be compared."""
-    root = Path(path).absolute()
     specs = {check_id: spec_of(check) for check_id, check in loaded.config.checks.items()}
     if not secrets:
         specs = {check_id: replace(spec, secrets={}) for check_id, spec in specs.items()}
-    return without_root(specs, str(root if root.is_dir() else root.parent))
+    return without_root(specs, path)
 
 
 def _with_secrets(

@@ -8,7 +8,7 @@ from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from difflib import get_close_matches
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeAlias
 
 import click
 
@@ -19,11 +19,13 @@ from watchbill.cli.terminal import count, paint, say
 from watchbill.cli.waterfall import lines, redacted, shown_target
 from watchbill.domain.checks import Check
 from watchbill.domain.config import Config, LoadedConfig, config_digest
-from watchbill.domain.results import Result, by_precedence
+from watchbill.domain.results import Outcome, Result, by_precedence
 from watchbill.domain.specs import redactions
 from watchbill.domain.units import isoformat
 
 DETAILED_AT_MOST = 5
+
+Checks: TypeAlias = Mapping[str, Check]
 
 
 @click.command()
@@ -51,7 +53,7 @@ def probe(ctx: click.Context, config: str, ids: tuple[str, ...], form: str) -> N
         say(f"probing {count(len(chosen), 'check')} ...")
     results = list(outside.execute(loaded, chosen))
     click.echo(_FORMS[form](results, loaded.config.checks, config))
-    ctx.exit(int(any(result.outcome.value != "success" for result in results)))
+    ctx.exit(int(any(result.outcome is not Outcome.SUCCESS for result in results)))
 
 
 def _chosen(outside: Outside, config: str, ids: Sequence[str]) -> tuple[LoadedConfig, tuple[str, ...]]:
@@ -70,7 +72,7 @@ def _single(target: str) -> LoadedConfig:
     return LoadedConfig(config, digest=config_digest(config))
 
 
-def _named(checks: Mapping[str, Check], ids: Sequence[str]) -> tuple[str, ...]:
+def _named(checks: Checks, ids: Sequence[str]) -> tuple[str, ...]:
     for check_id in ids:
         if check_id not in checks:
             near = get_close_matches(check_id, checks, n=1)
@@ -81,7 +83,7 @@ def _named(checks: Mapping[str, Check], ids: Sequence[str]) -> tuple[str, ...]:
     return tuple(dict.fromkeys(ids))
 
 
-def _enabled(checks: Mapping[str, Check]) -> tuple[str, ...]:
+def _enabled(checks: Checks) -> tuple[str, ...]:
     chosen = tuple(each.id for each in checks.values() if each.enabled and each.type != "heartbeat")
     parked = sum(not each.enabled for each in checks.values())
     waiting = len(checks) - len(chosen) - parked
@@ -89,9 +91,6 @@ def _enabled(checks: Mapping[str, Check]) -> tuple[str, ...]:
         if number:
             say(f"left out: {count(number, 'check')} ({why})")
     return chosen
-
-
-Checks = Mapping[str, Check]
 
 
 def _text(results: Sequence[Result], checks: Checks, _: str) -> str:
