@@ -124,6 +124,7 @@ def probe_of(
         "phases": phases,
         "facts": dict(FACTS[check.type]),
         "status_code": 200 if check.type == "http" else None,
+        "outcome": outcome_of(failures),
     }
     result = Result(
         check_id=check.id,
@@ -132,7 +133,6 @@ def probe_of(
         trigger=trigger,
         started_at=at,
         duration_seconds=seconds,
-        outcome=outcome_of(failures),
         failures=failures,
         **{**given, **fields},
     )
