@@ -5,8 +5,14 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
+from hypothesis import assume, example, given
+from hypothesis import strategies as st
 
 from tests.cli.support import Run, golden
+from watchbill.cli.init import render
+from watchbill.cli.targets import TargetError
+from watchbill.config import load
+from watchbill.domain.errors import ConfigError
 
 TARGETS = (
     "https://shop.example/",
@@ -76,3 +82,30 @@ def test_a_target_that_is_none_writes_nothing(run: Run, tmp_path: Path) -> None:
     assert answer.exit_code == 1
     assert answer.stderr == "watchbill: shop.example/path: add a scheme, such as https://shop.example/path\n"
     assert list(tmp_path.iterdir()) == []
+
+
+@given(
+    scheme=st.sampled_from(["", "http://", "https://", "tcp://", "tls://", "icmp://", "dns://"]),
+    rest=st.text(max_size=40) | st.from_regex(r"[a-z0-9.@:/$#{}\-\[\]]{1,30}", fullmatch=True),
+)
+@example("", "10")
+@example("", "null")
+@example("", "0x1f")
+@example("https://", "u:p@x/${HOME}/$$?a=\\\"'#b: c")
+@example("https://", "x/\x7f\ud800")
+def test_whatever_is_accepted_gives_a_valid_file(
+    tmp_path_factory: pytest.TempPathFactory, scheme: str, rest: str
+) -> None:
+    path = tmp_path_factory.getbasetemp() / "init-property.yaml"
+    target = scheme + rest
+    assume(target)
+    try:
+        text = render([target, target])
+    except TargetError:
+        return
+    path.write_text(text, encoding="utf-8")
+    try:
+        loaded = load(path, environ={}, resolve_secrets=False)
+    except ConfigError as error:
+        raise AssertionError(text) from error
+    assert len(loaded.config.checks) == 2

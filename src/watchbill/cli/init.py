@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -29,6 +30,7 @@ defaults: # hold for every check below; a check may say otherwise
 
 checks: # the key is the stable id: history hangs on it ("moved: {old: new}" renames)
 """
+_NUMBER = re.compile(r"[0-9]+\.?[0-9]*(e[-+]?[0-9]+)?|0x[0-9a-f]+|0o[0-7]+")
 OWN_PAGE = "http://127.0.0.1:9876/-/healthy"
 HINTS = {
     "http": ("      # latency: 800ms", "      # body: {contains: Welcome}", '      # json: {"$.status": ok}'),
@@ -106,7 +108,7 @@ def _free(wanted: str, taken: set[str]) -> str:
 def _check(check_id: str, declared: Mapping[str, Any]) -> list[str]:
     kind = declared["type"]
     fields = {key: value for key, value in declared.items() if key != "type"}
-    lines = [f"  {check_id}:", f"    type: {kind}"]
+    lines = [f"  {_key(check_id)}:", f"    type: {kind}"]
     if kind == "http":
         lines += _http(check_id, fields["url"])
     else:
@@ -114,6 +116,12 @@ def _check(check_id: str, declared: Mapping[str, Any]) -> list[str]:
     if kind == "tls":
         lines += ["    expect:", "      certificate_valid_for: 21d"]
     return [*lines, *HINTS[kind]]
+
+
+def _key(check_id: str) -> str:
+    """YAML reads ``10`` as a number and ``null`` as nothing; a key is a string."""
+    other = check_id in {"null", "true", "false"} or _NUMBER.fullmatch(check_id) is not None
+    return json.dumps(check_id) if other else check_id
 
 
 def _http(check_id: str, url: str) -> list[str]:

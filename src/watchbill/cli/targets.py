@@ -39,6 +39,8 @@ def guess(target: str) -> Guess:
 
     :raises TargetError: for an unknown scheme, or where a part is missing.
     """
+    if not target.isprintable():
+        raise TargetError("a target is printable text")
     if "://" in target:
         return _from_url(target)
     match = _HOST_PORT.fullmatch(target)
