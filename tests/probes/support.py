@@ -7,6 +7,8 @@ from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import asynccontextmanager
 from typing import Any, TypeVar
 
+import anyio
+
 from watchbill.domain.checks import parse_check
 from watchbill.domain.results import Reason, Result
 from watchbill.domain.units import Instant
@@ -28,12 +30,13 @@ def wall() -> Instant:
 
 
 class Prober:
-    """Runs checks; ``offloaded`` names the functions that were run off the loop."""
+    """Runs checks. ``offloaded``: how often something was run off the loop, which takes that many seconds."""
 
     def __init__(
         self, network: Network, *, now: Callable[[], Instant] = wall, names: Mapping[str, str] | None = None
     ) -> None:
         self.offloaded = 0
+        self.offloading_takes = 0.0
         self.executor = Executor(
             probers(_Named(network, names or {}), now, self._offload, lambda _: 0),
             clock=ManualClock(instant=wall()),
@@ -45,6 +48,7 @@ class Prober:
 
     async def _offload(self, function: Callable[..., T], *args: Any) -> T:
         self.offloaded += 1
+        await anyio.sleep(self.offloading_takes)
         return await inline(function, *args)
 
 

@@ -27,6 +27,7 @@ from tests.servers import (
     shake_hands,
 )
 from watchbill.domain.results import Outcome, Reason
+from watchbill.probes.connections import is_metadata
 
 pytestmark = pytest.mark.anyio
 
@@ -341,6 +342,26 @@ async def test_only_a_large_body_is_judged_off_the_loop() -> None:
     assert told(result) == [(Reason.BODY, 'body must not contain "x", but does')]
 
 
+@pytest.mark.parametrize(
+    "charset", ["punycode", "unicode_escape", "hex", "undefined", "../x", "ü", "x" * 5000]
+)
+async def test_a_charset_that_is_none_is_read_as_utf_8(charset: str) -> None:
+    answer = response("Größe\\n".encode(), headers=[f"Content-Type: text/plain; charset={charset}"])
+    async with http_server(answer) as server, open_prober() as probe:
+        result = await probe("http", url=server.url(), expect={"body": {"equals": "Größe\\n"}})
+    assert told(result) == []
+
+
+async def test_what_came_in_time_is_judged_in_peace() -> None:
+    """Judging waits for a thread of ours longer than the timeout: that is not the target's slowness."""
+    async with http_server(response(b"x" * 100_000)) as server, open_prober() as probe:
+        probe.offloading_takes = 0.5
+        result = await probe("http", url=server.url(), timeout="300ms", expect={"body": {"contains": "x"}})
+    assert told(result) == []
+    assert result.outcome is Outcome.SUCCESS
+    assert result.duration_seconds < 0.3
+
+
 # --- redirects ----------------------------------------------------------------------------------------
 
 
@@ -490,6 +511,40 @@ async def test_a_body_is_not_carried_to_another_origin() -> None:
         (Reason.REDIRECT, f"redirect to {far.url()} refused: it would send the body to another origin")
     ]
     assert far.accepted == 0
+
+
+@pytest.mark.parametrize(
+    ("address", "refused"),
+    [
+        ("169.254.169.254", True),
+        ("::ffff:169.254.169.254", True),
+        ("64:ff9b::a9fe:a9fe", True),
+        ("2002:a9fe:a9fe::1", True),
+        ("fe80::1", True),
+        ("fe80::1%eth0", True),
+        ("fd00:ec2::254", True),
+        ("100.100.100.200", True),
+        ("127.0.0.1", False),
+        ("10.0.0.1", False),
+        ("192.0.2.1", False),
+        ("2001:db8::1", False),
+    ],
+)
+def test_where_clouds_keep_their_secrets(address: str, refused: bool) -> None:
+    assert is_metadata(address) is refused
+
+
+async def test_a_stranger_s_redirect_reaches_no_metadata_service() -> None:
+    names = {"metadata.test": "169.254.169.254"}
+    async with (
+        no_socket_left(),
+        http_server(to("http://metadata.test/secrets")) as server,
+        open_prober(names) as probe,
+    ):
+        result = await probe("http", url=server.url())
+    assert told(result) == [
+        (Reason.REDIRECT, "redirect to 169.254.169.254 refused: it is a link-local or metadata address")
+    ]
 
 
 # --- TLS ----------------------------------------------------------------------------------------------

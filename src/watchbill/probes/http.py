@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import re
+import warnings
 from base64 import b64encode
 from collections.abc import Callable
 from contextlib import aclosing
 from dataclasses import dataclass
 from email.utils import parsedate_to_datetime
 from functools import cache, partial
+from http.cookiejar import CookieJar
 from importlib.metadata import version
+from typing import Any
 
 import anyio
 import anyio.lowlevel
@@ -43,6 +46,16 @@ _CHARSETS = re.compile(
 Headers = list[tuple[bytes, bytes]]
 
 
+class _Jar(CookieJar):
+    """Python's jar shouts a traceback on stderr over a cookie that it cannot read, and httpx2 sends only ASCII."""
+
+    def make_cookies(self, response: Any, request: Any) -> Any:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", UserWarning)
+            cookies = super().make_cookies(response, request)
+        return [cookie for cookie in cookies if f"{cookie.name}{cookie.value}".isascii()]
+
+
 @dataclass(frozen=True, slots=True)
 class Prepared:
     """The first request of a check. ``foreign`` are the headers that another origin may see."""
@@ -64,7 +77,7 @@ async def probe(
     """:raises NetworkError: wherever it ended, with its reason."""
     transport = ProbeTransport(network, attempt, tls=check.tls, ip_family=check.ip_family)
     # One client per probe (12 us): its cookies live as long as the probe.
-    client = httpx2.AsyncClient(transport=transport, trust_env=False, follow_redirects=False)
+    client = httpx2.AsyncClient(transport=transport, trust_env=False, follow_redirects=False, cookies=_Jar())
     try:
         response = await _follow(check, attempt, client, transport, prepared(check))
         _judge_head(check.expect, response, attempt)
