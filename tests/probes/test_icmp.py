@@ -182,8 +182,9 @@ async def test_what_was_measured_is_kept() -> None:
 
 
 @pytest.mark.anyio
-async def test_phases_add_up_to_the_duration() -> None:
-    result = await execute(Scripted([0.01, 0.01]), count=2)
+async def test_a_success_takes_as_long_as_one_round_trip_and_phases_add_up() -> None:
+    result = await execute(Scripted([0.01, 0.03]), count=2)
+    assert result.duration_seconds == pytest.approx(0.02)
     assert list(result.phases) == ["resolve", "processing"]
     assert sum(result.phases.values()) == pytest.approx(result.duration_seconds, abs=1e-9)
 
@@ -193,14 +194,14 @@ async def test_all_packets_have_left_and_been_awaited_before_the_deadline() -> N
     network = Scripted([0.001] * 4)
     result = await execute(network, count=4, timeout="4s")
     assert [wait for _, wait in network.asked] == pytest.approx([3.9, 2.925, 1.95, 0.975])
-    assert result.duration_seconds == pytest.approx(2.925)
     assert told(result) == []
 
 
 @pytest.mark.anyio
 async def test_packets_are_at_most_a_second_apart() -> None:
-    result = await execute(Scripted([0.001] * 3), count=3, timeout="30s", interval="30s")
-    assert result.duration_seconds == pytest.approx(2)
+    network = Scripted([0.001] * 3)
+    await execute(network, count=3, timeout="30s", interval="30s")
+    assert [wait for _, wait in network.asked] == pytest.approx([29.9, 28.9, 27.9])
 
 
 @pytest.mark.anyio

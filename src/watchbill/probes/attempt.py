@@ -52,6 +52,14 @@ class PhaseClock:
             self._stopped = now - self.started
         return self._stopped
 
+    def settle(self, phase: Phase, seconds: float) -> None:
+        """After ``stop``: count a phase as that long, whatever passed meanwhile; the total follows.
+
+        For a probe of several operations, whose duration is the mean of theirs.
+        """
+        self._stopped = self.stop() + seconds - self.seconds[phase]
+        self.seconds[phase] = seconds
+
     def _close(self, now: float) -> None:
         assert self._phase is not None  # noqa: S101 - only a running phase is closed
         self.seconds[self._phase] = self.seconds.get(self._phase, 0.0) + now - self._since

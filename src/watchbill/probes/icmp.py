@@ -30,6 +30,7 @@ class _Train:
 async def probe(check: Icmp, attempt: Attempt, *, network: Network) -> None:
     """Send ``count`` requests, the first at once and the others at even distances of at most a second.
 
+    A success takes as long as one round trip takes on average, so that its duration is a latency.
     The last replies are awaited until just before the timeout, so that packets lost are judged as loss.
 
     :raises NetworkError: where our own side cannot send, or the name has no address.
@@ -100,6 +101,9 @@ def _judge(check: Icmp, train: _Train, attempt: Attempt) -> None:
     if train.replies:
         average = _round_trips(train.replies, attempt)
         attempt.failures += latency_failures(check.expect.latency, average, of="average round trip")
+        if not attempt.failures:
+            # The time between two packets is ours, not the target's.
+            attempt.phases.settle("processing", average)
 
 
 def _round_trips(replies: list[EchoReply], attempt: Attempt) -> float:
