@@ -7,8 +7,8 @@ from typing import Any, TypeVar
 
 from pydantic import BaseModel, ValidationError
 
-from watchbill.config.nodes import resolve_plain
 from watchbill.config.plain import Found, Plain
+from watchbill.config.scalars import resolve_plain
 
 M = TypeVar("M", bound=BaseModel)
 STAND_INS: tuple[Any, ...] = (
