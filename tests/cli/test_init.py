@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 
 import pytest
@@ -109,3 +110,10 @@ def test_whatever_is_accepted_gives_a_valid_file(
     except ConfigError as error:
         raise AssertionError(text) from error
     assert len(loaded.config.checks) == 2
+
+
+def test_every_hint_is_valid_once_it_is_uncommented(tmp_path: Path) -> None:
+    text = re.sub(r"^( {4,})# ", r"\1", render(TARGETS), flags=re.MULTILINE)
+    (tmp_path / "checks.yaml").write_text(text)
+    assert "      latency: 800ms\n" in text
+    assert len(load(tmp_path / "checks.yaml", environ={}).config.checks) == len(TARGETS)

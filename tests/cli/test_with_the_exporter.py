@@ -11,6 +11,7 @@ from xml.etree import ElementTree
 import pytest
 
 from tests.exporter import Exporter, command, environment, exporter, free_port
+from watchbill.client import Client
 
 pytestmark = pytest.mark.e2e
 
@@ -195,3 +196,19 @@ def test_a_bad_configuration_ends_the_exporter_with_two_and_its_mistakes(watch: 
     answer = watch.run("run", "bad.yaml", "--listen", f"127.0.0.1:{free_port()}", "--storage", "memory:")
     assert (answer.returncode, answer.stdout) == (2, "")
     assert "bad.yaml:3:19: unknown key `ulr`; did you mean `url`?" in answer.stderr.splitlines()
+
+
+def test_the_client_lists_the_checks_as_they_stand(watch: Watch) -> None:
+    with Client(watch.running.url) as client:
+
+        def judged() -> bool:
+            return all(check.status != "unknown" for check in client.checks())
+
+        watch.running.until("every check has a verdict", judged)
+        found = [(check.id, check.type, check.service, check.status) for check in client.checks()]
+    assert found == [
+        ("page", "http", "own", "up"),
+        ("port", "tcp", "own", "up"),
+        ("nobody", "tcp", "", "down"),
+        ("job", "heartbeat", "", "up"),
+    ]
