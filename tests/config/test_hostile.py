@@ -129,6 +129,19 @@ def test_a_file_that_may_not_be_read_is_a_problem_among_others(tmp_path: Path) -
     assert mistakes(tmp_path) == ["a.yaml:1:1: does not exist", "b.yaml:1:10: version must be 1"]
 
 
+def test_a_message_is_one_printable_line_of_bounded_length(write: Write) -> None:
+    text = f"""\
+version: 1
+checks:
+  "a\\e[31m\\nb": {{type: icmp, host: x}}
+  c: {{type: "x\\e[2J\\ny", host: x}}
+  d: {{type: icmp, host: x, interval: {"9" * 5000}s}}
+"""
+    found = mistakes(write(text))
+    assert len(found) == 3
+    assert all(line.isprintable() and len(line) < 600 for line in found)
+
+
 NASTY = st.sampled_from(
     [
         *"[]{}:,-?!&*|>'\"%@`#\n\t ~", "<<: *a", "&a ", "${", "${X}", "$$", "\ud7ff", "\U0001f600", "!!int ", "0x", ".inf", "1e999",

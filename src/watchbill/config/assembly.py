@@ -138,7 +138,7 @@ class _Assembly:
         problems += _secrets(plain, path)
         result = validated(model, declared, plain)
         if isinstance(result, ValidationError):
-            tainted = {id(found.node): found.references for found in plain.found.values()}
+            tainted = {id(found.node): found.text for found in plain.found.values()}
             explained = Explained(entry.value, entry.key, model, path, tainted, known)
             return None, problems + explained.problems(result)
         return result, problems
@@ -178,7 +178,7 @@ def _misplaced(name: str, entry: Entry, where: str, keys: Collection[str]) -> Pr
 
 def _secrets(plain: Plain, path: str) -> list[Problem]:
     return [
-        found.node.problem(f"only a check can use a secret ({found.references})", f"{path}.{where}")
+        found.node.problem(f"only a check can use a secret ({found.text.references})", f"{path}.{where}")
         for where, found in plain.found.items()
         if any(part.secret for part in found.text.parts)
     ]

@@ -14,7 +14,7 @@ from watchbill.config.documents import Sections
 from watchbill.config.expansion import Expanded, expand
 from watchbill.config.fields import CHECK_MODELS, INTERNAL, suggestion
 from watchbill.config.files import UnreadableError, read_regular
-from watchbill.config.interpolation import Values
+from watchbill.config.interpolation import Interpolated, Values
 from watchbill.config.mistakes import KEY_RULES, Explained, described, unknown_key
 from watchbill.config.nodes import Entry, Mapping, Node, shown_key
 from watchbill.config.plain import Plain
@@ -247,7 +247,7 @@ def _text(real: str, path: str) -> str:
 def _secrets_in_sight(plain: Plain, path: str) -> list[Problem]:
     return [
         found.node.problem(
-            f"{where} is shown in metrics and pages and cannot hold a secret ({found.references})",
+            f"{where} is shown in metrics and pages and cannot hold a secret ({found.text.references})",
             f"{path}.{where}",
         )
         for where, found in plain.found.items()
@@ -255,8 +255,8 @@ def _secrets_in_sight(plain: Plain, path: str) -> list[Problem]:
     ]
 
 
-def _tainted(plain: Plain) -> dict[int, str]:
-    return {id(found.node): found.references for found in plain.found.values() if found.text.referenced}
+def _tainted(plain: Plain) -> dict[int, Interpolated]:
+    return {id(found.node): found.text for found in plain.found.values() if found.text.referenced}
 
 
 def _timing(declared: dict[str, Any]) -> CheckFields | ValidationError:

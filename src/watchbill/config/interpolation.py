@@ -69,6 +69,11 @@ class Interpolated(NamedTuple):
         return tuple(part.value for part in self.parts if part.reference and part.resolved and part.value)
 
     @property
+    def references(self) -> str:
+        """Every reference once, for a message."""
+        return ", ".join(dict.fromkeys(part.reference for part in self.parts if part.reference))
+
+    @property
     def unresolved(self) -> bool:
         return not all(part.resolved for part in self.parts)
 

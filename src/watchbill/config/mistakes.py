@@ -7,7 +7,7 @@ a reference is cut away from every message, whoever wrote it.
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -15,6 +15,7 @@ from pydantic import BaseModel, ValidationError
 from pydantic_core import ErrorDetails
 
 from watchbill.config.fields import CHECK_MODELS, keys_of, model_at, model_in, suggestion
+from watchbill.config.interpolation import Interpolated
 from watchbill.config.nodes import Node, shown_key
 from watchbill.domain.checks import CheckFields
 from watchbill.domain.errors import Problem
@@ -46,8 +47,8 @@ class Explained:
     key: Node
     model: type[BaseModel]
     path: str
-    tainted: dict[int, str] = field(default_factory=dict)
-    """Node (by ``id()``) -> its references, for nodes whose text came out of them."""
+    tainted: Mapping[int, Interpolated] = field(default_factory=dict)
+    """Node (by ``id()``) -> its text, for nodes whose text came out of references."""
     known: tuple[str, ...] = ()
     """Keys that the mapping has beside those of the model."""
 
@@ -111,10 +112,13 @@ class Explained:
 
     def safe(self, node: Node, message: str) -> str:
         """The message without what a reference may have put into it."""
-        references = self.tainted.get(id(node))
-        if references is None:
+        text = self.tainted.get(id(node))
+        if text is None:
             return message
-        return f"{_CUT.split(message)[0]} (what {references} holds does not fit)"
+        left = _CUT.split(message)[0]
+        if any(value in left for value in text.referenced):
+            left = "this"
+        return f"{left} (what {text.references} holds does not fit)"
 
 
 def unknown_key(name: str, model: type[BaseModel], known: Iterable[str] = ()) -> str:

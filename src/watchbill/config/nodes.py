@@ -16,6 +16,7 @@ from watchbill.config.scalars import MOST_DIGITS, Scalar, resolve_plain
 from watchbill.domain.errors import Problem
 
 DEEPEST = 100
+LONGEST_MESSAGE = 500
 MOST_NODES = 1_000_000
 MOST_REPEATED = 500_000
 """How many nodes aliases and merge keys may add to those that are written."""
@@ -45,7 +46,7 @@ class Node:
         self.plain = plain
 
     def problem(self, message: str, key: str = "") -> Problem:
-        return Problem(self.source.shown, self.line, self.column, message, key)
+        return Problem(self.source.shown, self.line, self.column, one_line(message), key)
 
 
 class Entry(NamedTuple):
@@ -259,6 +260,12 @@ _TAGS: dict[str, type] = {
     "tag:yaml.org,2002:bool": bool,
     "tag:yaml.org,2002:null": type(None),
 }
+
+
+def one_line(message: str) -> str:
+    """A message as it can be printed: what was quoted in it may hold line breaks and terminal sequences."""
+    line = "".join(character if character.isprintable() else "\ufffd" for character in message)
+    return line if len(line) <= LONGEST_MESSAGE else line[: LONGEST_MESSAGE - 1] + "…"
 
 
 def shown_key(name: str) -> str:

@@ -23,10 +23,6 @@ class Found:
     def put(self, value: object) -> None:
         self.holder[self.at] = value  # type: ignore[index]
 
-    @property
-    def references(self) -> str:
-        return ", ".join(dict.fromkeys(part.reference for part in self.text.parts if part.reference))
-
 
 @dataclass(slots=True)
 class Plain:
