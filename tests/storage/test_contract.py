@@ -217,6 +217,15 @@ async def test_the_same_batch_committed_again_is_there_once(store: Storage) -> N
     assert len(await store.spans("shop")) == 1
 
 
+async def test_a_batch_whose_answer_was_lost_is_there_once_after_reopening(store: Storage) -> None:
+    [slot] = slots("shop", 1)
+    again = batch(registered("shop"), success("shop", slot))
+    await store.commit(again)
+    await store.reopen()
+    await store.commit(again)
+    assert len(await rows(store, "shop")) == 1
+
+
 async def test_equal_batches_are_two(store: Storage) -> None:
     [slot] = slots("shop", 1)
     await store.commit(batch(registered("shop")))

@@ -39,6 +39,7 @@ _SETTINGS = (
 )
 _TORN_AT = re.compile(r"entry at byte position (\d+)")
 _REPLAY = "replaying WAL"
+_LOOK_AT_THE_DISK = "see that the disk has room and this user may write there"
 _HEADER_WITHIN = range(
     16, 96
 )  # seen: 39 to 52 bytes; its numbers are of variable length and it ends in ff ff
@@ -99,10 +100,24 @@ class DuckDbFile:
 
         :raises StorageError: it cannot be used; the message names the file and the remedy.
         """
-        if not self.path.exists():
-            self._create()
-        elif self.wal.exists():
+        try:
+            if not self.path.exists():
+                self._create()
+            elif self.wal.exists():
+                self._keep_log()
+            return self._open()
+        except OSError as error:
+            raise StorageError(f"{self.path}: {error.strerror or error}; {_LOOK_AT_THE_DISK}") from error
+
+    def _keep_log(self) -> None:
+        """A copy for the case that the log turns out damaged; a disk that is full must not keep it from opening."""
+        self._kept_wal.unlink(missing_ok=True)
+        try:
             shutil.copyfile(self.wal, self._kept_wal)
+        except OSError:
+            self._kept_wal.unlink(missing_ok=True)
+
+    def _open(self) -> duckdb.DuckDBPyConnection:
         self._refused = False
         connection = self._open_mending()
         try:
