@@ -70,7 +70,7 @@ def _types(loaded: LoadedConfig) -> dict[str, int]:
 
 
 def _valid_text(path: str, loaded: LoadedConfig) -> str:
-    types = ", ".join(f"{number} {kind}" for kind, number in _types(loaded).items())
+    types = ", ".join(f"{number:,} {kind}" for kind, number in _types(loaded).items())
     checks = count(len(loaded.config.checks), "check") + (f" ({types})" if types else "")
     services = count(len(loaded.config.services), "service")
     files = count(len(loaded.files), "file")
