@@ -297,14 +297,32 @@ class Issued:
 
 
 class Authority:
-    """A root that issues whatever is asked for into one folder."""
+    """A root, or below ``parent`` an intermediate, that issues whatever is asked for into one folder."""
 
-    def __init__(self, folder: Path, name: str = "Test Root") -> None:
+    def __init__(
+        self,
+        folder: Path,
+        name: str = "Test Root",
+        *,
+        parent: Authority | None = None,
+        valid_from: datetime = NOW - 90 * DAY,
+        valid_until: datetime = NOW + 3650 * DAY,
+    ) -> None:
         self._folder = folder
         self._count = 0
+        self._parent = parent
         self.key = ec.generate_private_key(ec.SECP256R1())
-        self.certificate = self._sign(name, self.key, self.key, name, names=(), ca=True)
-        self.ca_file = self._write("root.pem", _pem(self.certificate))
+        self.certificate = self._sign(
+            name,
+            self.key,
+            parent.key if parent else self.key,
+            parent._own_name if parent else name,
+            names=(),
+            valid_from=valid_from,
+            valid_until=valid_until,
+            ca=True,
+        )
+        self.ca_file = self._write(f"{name}.pem", _pem(self.certificate))
 
     def issue(
         self,
@@ -328,8 +346,9 @@ class Authority:
             usage=ExtendedKeyUsageOID.CLIENT_AUTH if client else ExtendedKeyUsageOID.SERVER_AUTH,
         )
         self._count += 1
-        cert_file = self._write(f"cert-{self._count}.pem", _pem(certificate))
-        key_file = self._write(f"key-{self._count}.pem", _key_pem(key))
+        chain = _pem(certificate) + (_pem(self.certificate) if self._parent else b"")
+        cert_file = self._write(f"{self._own_name}-cert-{self._count}.pem", chain)
+        key_file = self._write(f"{self._own_name}-key-{self._count}.pem", _key_pem(key))
         return Issued(certificate, key, cert_file, key_file)
 
     @cached_property
@@ -345,8 +364,8 @@ class Authority:
         issuer: str,
         *,
         names: Sequence[str],
-        valid_from: datetime = NOW - DAY,
-        valid_until: datetime = NOW + 3650 * DAY,
+        valid_from: datetime,
+        valid_until: datetime,
         usage: x509.ObjectIdentifier | None = None,
         ca: bool = False,
     ) -> x509.Certificate:

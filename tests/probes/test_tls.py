@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from datetime import datetime
+from pathlib import Path
 from typing import Any
 
 import anyio
@@ -159,11 +160,43 @@ async def test_all_that_is_wrong_is_reported(authority: Authority) -> None:
     assert result.reason is Reason.CERTIFICATE
 
 
-async def test_an_intermediate_named_as_trusted_is_an_anchor(authority: Authority) -> None:
-    issued = authority.issue(LOOPBACK)
+@pytest.mark.parametrize("anchor", ["the root", "the intermediate", "the certificate itself"])
+async def test_whatever_is_named_as_trusted_is_an_anchor(
+    authority: Authority, anchor: str, tmp_path: Path
+) -> None:
+    middle = Authority(tmp_path, "Middle", parent=authority)
+    issued = middle.issue(LOOPBACK)
+    files = {"the root": authority.ca_file, "the intermediate": middle.ca_file}
     async with serving(hang, tls=issued.context()) as server, open_prober() as probe:
-        result = await probe("tls", host=LOOPBACK, port=server.port, tls={"ca_file": issued.cert_file})
+        ca_file = files.get(anchor, issued.cert_file)
+        result = await probe("tls", host=LOOPBACK, port=server.port, tls={"ca_file": ca_file})
     assert told(result) == []
+
+
+async def test_the_chain_s_earliest_end_counts(authority: Authority, tmp_path: Path) -> None:
+    middle = Authority(tmp_path, "Middle", parent=authority, valid_until=NOW + 5 * DAY)
+    issued = middle.issue(LOOPBACK)
+    async with serving(hang, tls=issued.context()) as server, open_prober() as probe:
+        result = await probe(
+            "tls",
+            host=LOOPBACK,
+            port=server.port,
+            tls={"ca_file": authority.ca_file},
+            expect={"certificate_valid_for": "14d"},
+        )
+    assert told(result) == [(Reason.CERTIFICATE, "certificate must be valid for 14d, expires in 5.0d")]
+    assert result.facts["certificate_expires_at"] == int((NOW + 5 * DAY).timestamp())
+    assert result.facts["certificate_issuer"] == "CN=Middle"
+
+
+async def test_an_issuer_in_the_chain_that_expired_is_named(authority: Authority, tmp_path: Path) -> None:
+    middle = Authority(tmp_path, "Middle", parent=authority, valid_from=BORN, valid_until=EXPIRED)
+    issued = middle.issue(LOOPBACK)
+    async with serving(hang, tls=issued.context()) as server, open_prober() as probe:
+        result = await probe("tls", host=LOOPBACK, port=server.port, tls={"ca_file": authority.ca_file})
+    assert told(result) == [
+        (Reason.CERTIFICATE, f"certificate of the issuer CN=Middle expired on {shown(EXPIRED)}")
+    ]
 
 
 # --- handshakes that do not happen --------------------------------------------------------------------
@@ -223,7 +256,7 @@ async def test_a_handshake_that_hangs_costs_the_timeout() -> None:
 
 @pytest.mark.parametrize("broken", ["missing", "garbage", "encrypted", "of another certificate"])
 async def test_a_client_certificate_that_cannot_be_used_is_our_own_fault(
-    authority: Authority, broken: str, tmp_path: Any
+    authority: Authority, broken: str, tmp_path: Path
 ) -> None:
     me = authority.issue("me", client=True)
     key_file = _broken_key(broken, authority, me, tmp_path)
@@ -242,7 +275,7 @@ async def test_a_client_certificate_that_cannot_be_used_is_our_own_fault(
     assert result.outcome is Outcome.ERROR
 
 
-def _broken_key(broken: str, authority: Authority, me: Issued, folder: Any) -> str:
+def _broken_key(broken: str, authority: Authority, me: Issued, folder: Path) -> str:
     path = folder / "key.pem"
     match broken:
         case "garbage":

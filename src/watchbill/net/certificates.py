@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import hashlib
 import ipaddress
+import warnings
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 
 import service_identity
 from cryptography import x509
+from cryptography.exceptions import UnsupportedAlgorithm
 from service_identity.cryptography import extract_patterns
 from service_identity.hazmat import DNS_ID, CertificatePattern, IPAddress_ID, verify_service_identity
 
@@ -18,6 +20,17 @@ from watchbill.ports import Certificate
 
 REMEMBERED = 4096
 NAMES_SHOWN = 10
+# All that cryptography and service-identity raise over bytes that are no proper certificate.
+_UNREADABLE = (
+    ValueError,
+    TypeError,
+    OverflowError,
+    UnsupportedAlgorithm,
+    x509.DuplicateExtension,
+    x509.InvalidVersion,
+    x509.UnsupportedGeneralNameType,
+    service_identity.CertificateError,
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,9 +56,10 @@ def read_certificate(der: bytes) -> SeenCertificate:
     """Never raises: what cannot be read is empty, and ``malformed`` says so."""
     digest = hashlib.sha256(der).hexdigest()
     try:
-        certificate = x509.load_der_x509_certificate(der)
-        return _read(certificate, digest)
-    except (ValueError, TypeError, x509.UnsupportedGeneralNameType) as error:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # of oddities that this version still reads
+            return _read(x509.load_der_x509_certificate(der), digest)
+    except _UNREADABLE as error:
         nothing = Certificate("", "", (), 0, 0, digest, "")
         return SeenCertificate(nothing, (), f"cannot be read ({error})")
 
@@ -57,7 +71,7 @@ def _read(certificate: x509.Certificate, digest: str) -> SeenCertificate:
     try:
         names = _names(certificate)
         patterns = extract_patterns(certificate) if names else ()
-    except (ValueError, x509.DuplicateExtension, service_identity.CertificateError) as error:
+    except _UNREADABLE as error:
         malformed = f"has names that cannot be read ({error})"
     facts = Certificate(
         subject=certificate.subject.rfc4514_string(),
@@ -80,6 +94,7 @@ def _names(certificate: x509.Certificate) -> tuple[str, ...]:
     return (*hosts, *(str(address) for address in names.get_values_for_type(x509.IPAddress)))
 
 
+@lru_cache(maxsize=REMEMBERED)
 def is_address(host: str) -> bool:
     try:
         ipaddress.ip_address(host)
