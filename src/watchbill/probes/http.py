@@ -157,9 +157,6 @@ def _shown(url: httpx2.URL) -> str:
     return str(url.copy_with(userinfo=b"", query=None, fragment=None))
 
 
-# --- the request --------------------------------------------------------------------------------------
-
-
 @cache
 def user_agent() -> bytes:
     return f"Watchbill/{version('watchbill')}".encode("ascii")
@@ -196,9 +193,6 @@ def _authorization(auth: Auth) -> bytes:
         pair = f"{auth.basic.username}:{auth.basic.password.get_secret_value()}"
         return b"Basic " + b64encode(pair.encode())
     return b"Bearer " + (auth.bearer.get_secret_value().encode() if auth.bearer is not None else b"")
-
-
-# --- the response -------------------------------------------------------------------------------------
 
 
 def _judge_head(expect: HttpExpect, response: httpx2.Response, attempt: Attempt) -> None:
