@@ -90,6 +90,7 @@ def test_a_target_that_is_none_writes_nothing(run: Run, tmp_path: Path) -> None:
     rest=st.text(max_size=40) | st.from_regex(r"[a-z0-9.@:/$#{}\-\[\]]{1,30}", fullmatch=True),
 )
 @example("", "10")
+@example("https://", "u:p@192.0.2.1/")
 @example("", "null")
 @example("", "0x1f")
 @example("https://", "u:p@x/${HOME}/$$?a=\\\"'#b: c")

@@ -130,13 +130,18 @@ def _http(check_id: str, url: str) -> list[str]:
     if parts.username is not None:
         # The file goes into Git: the password comes from the environment instead.
         url = parts._replace(netloc=parts.netloc.rpartition("@")[2]).geturl()
-        name = "".join(c if c.isalnum() else "_" for c in check_id).upper()
-        basic = f'{{username: {_scalar(unquote(parts.username))}, password: "${{{name}_PASSWORD}}"}}'
-        lines.append(f"    auth: {{basic: {basic}}} # set {name}_PASSWORD; a secret is never shown")
+        name = _variable(check_id)
+        basic = f'{{username: {_scalar(unquote(parts.username))}, password: "${{{name}}}"}}'
+        lines.append(f"    auth: {{basic: {basic}}} # set {name}; a secret is never shown")
     lines = [f"    url: {_scalar(url)}", *lines, "    expect:", "      status: 2xx"]
     if parts.scheme == "https":
         lines.append("      certificate_valid_for: 14d")
     return lines
+
+
+def _variable(check_id: str) -> str:
+    name = "".join(c if c.isalnum() else "_" for c in check_id).upper() + "_PASSWORD"
+    return name if name[0].isalpha() else f"CHECK_{name}"
 
 
 def _scalar(value: object) -> str:
