@@ -27,9 +27,10 @@ from watchbill.web.answers import (
     spec_answer,
     stored_answer,
 )
+from watchbill.web.encoding import SLICE, encoded, encoded_list, encoded_object, json_response, object_of
 from watchbill.web.guard import refuse_cross_site
 from watchbill.web.instants import parse_instant, parse_limit
-from watchbill.web.parts import SLICE, Parts
+from watchbill.web.parts import Parts
 
 DAY: Micros = 86_400 * SECOND
 MOST_RESULTS = 10_000
@@ -74,24 +75,19 @@ class Api:
         """Digest, revision, location, and for each check its ``spec``: what was declared beside the defaults."""
         loaded = self._running.loaded
         if self._config_answer is None or self._config_answer[0] is not loaded:
-            answer = await self._parts.json(await self._described(loaded))
-            self._config_answer = (loaded, bytes(answer.body))
-        return Response(self._config_answer[1], media_type="application/json")
+            self._config_answer = (loaded, await self._described(loaded))
+        return json_response(self._config_answer[1])
 
-    async def _described(self, loaded: LoadedConfig) -> Json:
-        checks = {}
-        for index, (check_id, check) in enumerate(loaded.config.checks.items()):
-            checks[check_id] = spec_answer(check)
-            if index % SLICE == SLICE - 1:
-                await checkpoint()
-        return {
+    async def _described(self, loaded: LoadedConfig) -> bytes:
+        rest: Json = {
             "digest": loaded.digest,
             "revision": loaded.revision,
             "location": self._running.location,
             "version": self._parts.version,
-            "checks": checks,
             **settings_answer(loaded),
         }
+        checks = await encoded_object(loaded.config.checks.items(), spec_answer)
+        return object_of({**{name: encoded(value) for name, value in rest.items()}, "checks": checks})
 
     async def compare(self, request: Request) -> Response:
         """Body: ``{"nonce": hex, "digests": {id: {path: hex}}}`` with HMAC-SHA256(nonce, secret).
@@ -128,16 +124,13 @@ class Api:
     async def checks(self) -> Response:
         """Status, slots by outcome, availability and the latest result of every check, in declared order."""
         board = self._running.board
-        return await self._parts.json(
-            {
-                "checks": await self._parts.each(board.checks.values(), check_answer),
-                "services": {name: status.value for name, status in board.services.items()},
-            }
-        )
+        checks = await encoded_list(list(board.checks.values()), check_answer)
+        services = {name: status.value for name, status in board.services.items()}
+        return json_response(object_of({"checks": checks, "services": encoded(services)}))
 
     async def check(self, check_id: str) -> Response:
         """What ``/checks`` says of it, its spec, and the facts of the last probe."""
-        return await self._parts.json(check_detail(self._state(check_id)))
+        return json_response(encoded(check_detail(self._state(check_id))))
 
     def _state(self, check_id: str) -> CheckState:
         state = self._running.board.checks.get(check_id)
@@ -165,7 +158,7 @@ class Api:
             raise _unreadable(error) from None
         if not rows and check_id not in self._running.board.checks:
             raise _unknown(check_id)
-        return await self._parts.json({"results": [stored_answer(row) for row in rows]})
+        return json_response(object_of({"results": await encoded_list(rows, stored_answer)}))
 
     async def report(self, since: str = "24h", until: str = "") -> Response:
         """Coverage and latency of every check over [since, until), as far as it is accounted for."""
@@ -174,12 +167,14 @@ class Api:
             rows = await self._parts.storage.coverage(since=start, until=end)
         except StorageError as error:
             raise _unreadable(error) from None
-        return await self._parts.json(
-            {
-                "since": moment(start),
-                "until": moment(end),
-                "checks": [coverage_answer(row) for row in rows],
-            }
+        return json_response(
+            object_of(
+                {
+                    "since": encoded(moment(start)),
+                    "until": encoded(moment(end)),
+                    "checks": await encoded_list(rows, coverage_answer),
+                }
+            )
         )
 
     def _period(self, since: str, until: str) -> tuple[Instant, Instant]:

@@ -86,7 +86,7 @@ class Site:
         }
 
     async def page(self, request: Request) -> Response:
-        return await landing_page(self._parts, request.query_params)
+        return landing_page(self._parts, request.query_params)
 
     async def metrics(self, request: Request) -> Response:
         content_type, body = await self._running.metrics.expose(request.headers.get("accept", ""))

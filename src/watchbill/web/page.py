@@ -35,14 +35,14 @@ POLICY: Final = (
 )
 
 
-async def landing_page(parts: Parts, query: Mapping[str, str]) -> Response:
+def landing_page(parts: Parts, query: Mapping[str, str]) -> Response:
     """``?status=down`` and ``?service=shop`` narrow the table, ``?page=2`` turns it over."""
     running = parts.running
     now = running.clock.now()
     shown = _Selection(query)
     everything = list(running.board.checks.values())
     states = sorted(filter(shown.takes, everything), key=lambda state: _ORDER[_status(state)])
-    rows = await parts.each(states[shown.start : shown.start + ROWS], lambda state: _row(state, now))
+    rows = [_row(state, now) for state in states[shown.start : shown.start + ROWS]]
     body = "".join(
         (
             _head(parts, everything),
