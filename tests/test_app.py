@@ -197,7 +197,7 @@ def test_a_rename_while_nobody_runs_keeps_history_too() -> None:
             async with stand.open(config_of(check("old", interval="10s"))):
                 await anyio.sleep(50)
             new = check("new", interval="10s", url="http://old.test/")
-            async with stand.open(config_of(new, moved={"old": "new"})) as app:
+            async with stand.open(config_of(new, moved={"old": "between", "between": "new"})) as app:
                 assert app.board.checks["new"].status is Status.UP
                 await anyio.sleep(50)
             rows = await stand.storage.results("new", since=0, until=stand.clock.now(), limit=1000)

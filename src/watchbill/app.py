@@ -20,7 +20,7 @@ from watchbill.board import Board
 from watchbill.bus import Bus, Handler, Subscriber
 from watchbill.clock import Clock
 from watchbill.domain.checks import Check
-from watchbill.domain.config import LoadedConfig
+from watchbill.domain.config import Config, LoadedConfig
 from watchbill.domain.messages import (
     CheckDeleted,
     CheckErrored,
@@ -41,7 +41,7 @@ from watchbill.domain.messages import (
     SlotSkipped,
     SlotsMissed,
 )
-from watchbill.domain.plan import Plan
+from watchbill.domain.plan import Plan, predecessor
 from watchbill.domain.results import GapReason
 from watchbill.domain.status import Status
 from watchbill.domain.units import SECOND, Instant, isoformat
@@ -116,7 +116,7 @@ async def open_app(
     ``recorder`` hears every event before anyone else.
     """
     board, registry, bus = Board(), dict[str, Check](), Bus()
-    opening = _renamed(await ports.storage.opening(location), loaded.config.moved)
+    opening = _renamed(await ports.storage.opening(location), loaded.config)
     execute = execute or make_execute(
         probers(ports.network, ports.clock.now, ports.offload, board.last_seen),
         clock=ports.clock,
@@ -286,11 +286,17 @@ def log_reload(event: ConfigReloaded) -> None:
 # --- start --------------------------------------------------------------------------------------------
 
 
-def _renamed(opening: Opening, moved: Mapping[str, str]) -> Opening:
-    """What history knows under a name that was left while nobody ran, under the new one."""
+def _renamed(opening: Opening, config: Config) -> Opening:
+    """What history knows under a name that was left while nobody ran, under the new one as well."""
+    known = opening.registered_at
+    former = {
+        check_id: old
+        for check_id in config.checks
+        if check_id not in known and (old := predecessor(check_id, config.moved, known)) is not None
+    }
 
-    def follow(known: Mapping[str, V]) -> dict[str, V]:
-        return {**{moved[old]: value for old, value in known.items() if old in moved}, **known}
+    def follow(found: Mapping[str, V]) -> dict[str, V]:
+        return {**found, **{new: found[old] for new, old in former.items() if old in found}}
 
     return replace(
         opening,
@@ -305,14 +311,14 @@ async def _start(app: App, opening: Opening) -> Instant:
     """Register what is declared at one instant, and account for the time since the last run."""
     config, at = app.loaded.config, app.clock.now()
     app.board.configured(ConfigReloaded(app.loaded, Plan(), at, "start"))
-    old_names = {new: old for old, new in config.moved.items()}
     if opening.accounted_until is not None:
         # Past `at`, since the first slot of every check lies after it.
         await app.bus.publish(
             SlotsMissed(min(opening.accounted_until, at), at + 1, GapReason.RESTART, app.location)
         )
     for check in config.checks.values():
-        await app.bus.send(RegisterCheck(check, at=at, moved_from=old_names.get(check.id)))
+        former = predecessor(check.id, config.moved, opening.registered_at.keys() - {check.id})
+        await app.bus.send(RegisterCheck(check, at=at, moved_from=former))
         await anyio.lowlevel.checkpoint()
     app.board.restore(opening.latest, opening.statuses, {**opening.registered_at, **opening.heartbeats})
     plan = Plan(added=tuple(sorted(config.checks)))

@@ -34,7 +34,7 @@ from watchbill.domain.messages import (
     RegisterCheck,
     ReloadConfig,
 )
-from watchbill.domain.plan import Plan, diff
+from watchbill.domain.plan import Plan, diff, predecessor
 from watchbill.domain.results import Failure, Outcome, Reason, Result, Trigger
 from watchbill.domain.specs import spec_of
 from watchbill.domain.units import Instant
@@ -186,9 +186,8 @@ async def reconcile(plan: Plan, loaded: LoadedConfig, parts: Reloading) -> None:
     for changed in plan.changed:
         await parts.send(RegisterCheck(checks[changed.check_id]))
         await anyio.lowlevel.checkpoint()
-    old_names = {new: old for old, new in moved.items()}
     for check_id in plan.added:
-        await parts.send(RegisterCheck(checks[check_id], at=at, moved_from=old_names.get(check_id)))
+        await parts.send(RegisterCheck(checks[check_id], at=at, moved_from=predecessor(check_id, moved, ())))
         await anyio.lowlevel.checkpoint()
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -94,6 +94,19 @@ def effective_moves(
         if new in desired and new not in actual and new not in found.values():
             found[old] = new
     return found
+
+
+def predecessor(check_id: str, moved: Mapping[str, str], known: Collection[str]) -> str | None:
+    """The nearest former name of a check that is known, or the nearest one if none is."""
+    former = {new: old for old, new in moved.items()}
+    nearest, seen = former.get(check_id), {check_id}
+    name = nearest
+    while name is not None and name not in seen:
+        if name in known:
+            return name
+        seen.add(name)
+        name = former.get(name)
+    return nearest
 
 
 def field_changes(before: Spec, after: Spec) -> tuple[FieldChange, ...]:
