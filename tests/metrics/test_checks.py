@@ -24,7 +24,7 @@ from watchbill.domain.results import Failure, Outcome, Reason, SkipReason, Trigg
 from watchbill.domain.series import BUDGET, SERIES
 from watchbill.domain.units import SECOND
 from watchbill.metrics import CHECK_FAMILIES
-from watchbill.metrics.checks import address_hash
+from watchbill.metrics.blackbox import address_hash
 
 
 def probed(scene: Scene, name: str = "shop") -> set[str]:

@@ -18,8 +18,9 @@ from watchbill.domain.checks import Check
 from watchbill.domain.messages import ConfigRejected, ConfigReloaded
 from watchbill.domain.status import Status
 from watchbill.domain.units import Instant
-from watchbill.metrics.checks import CHECK_FAMILIES, CheckLabels, Row, fresh_until, labels_of, row_of
+from watchbill.metrics.checks import CHECK_FAMILIES, Row, fresh_until, row_of
 from watchbill.metrics.exposition import OPENMETRICS, OPENMETRICS_END, TEXT, Family, prefers_openmetrics
+from watchbill.metrics.labels import CheckLabels, labels_of
 from watchbill.metrics.own import OwnFamilies
 from watchbill.metrics.sources import Sources
 

@@ -1,0 +1,185 @@
+"""The last probe under blackbox_exporter's names and meanings."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from ipaddress import ip_address
+from typing import Any
+
+from watchbill.domain.checks import Check, Dns, Heartbeat, Http, Icmp, Tcp, Tls
+from watchbill.domain.config import MetricsOptions
+from watchbill.domain.results import PHASES, Reason, Result
+from watchbill.metrics.exposition import number
+from watchbill.metrics.labels import CheckLabels
+
+DIGITS = 9
+"""Of a second: what the clock's floats say beyond that is noise."""
+_TEXT_RULES = (Reason.HEADER, Reason.BODY)
+
+Lines = dict[str, str]
+
+
+class LastProbe:
+    """The ``probe_*`` lines of one result."""
+
+    def __init__(self, check: Check, result: Result, text: CheckLabels, options: MetricsOptions) -> None:
+        self._check = check
+        self._result = result
+        self._facts = result.facts
+        self._text = text
+        self._options = options
+        self._lines: Lines = {}
+
+    def lines(self, *, success: bool) -> Lines:
+        self._put("probe_success", success)
+        self._seconds("probe_duration_seconds", self._result.duration_seconds)
+        match self._check:
+            case Http():
+                self._address()
+                self._http()
+                self._text_rules()
+                self._session()
+            case Tcp():
+                self._address()
+                self._text_rules()
+            case Tls():
+                self._address()
+                self._session()
+            case Dns():
+                self._dns()
+            case Icmp():
+                self._address()
+                self._icmp()
+            case Heartbeat():
+                pass
+        return self._lines
+
+    # --- one group of families each -------------------------------------------------------------------
+
+    def _address(self) -> None:
+        self._fact("probe_ip_protocol", "ip_protocol")
+        self._lookup()
+        if self._options.details and (hashed := address_hash(self._facts.get("address"))) is not None:
+            self._put("probe_ip_addr_hash", hashed)
+
+    def _lookup(self) -> None:
+        seconds = self._facts.get("dns_lookup_seconds", self._result.phases.get("resolve"))
+        self._seconds("probe_dns_lookup_time_seconds", seconds)
+
+    def _http(self) -> None:
+        self._put("probe_http_status_code", self._result.status_code or 0)
+        self._number("probe_http_version", _float(self._facts.get("http_version")))
+        self._fact("probe_http_redirects", "redirects", 0)
+        self._fact("probe_http_ssl", "ssl", 0)
+        self._fact("probe_http_content_length", "content_length", 0)
+        self._fact("probe_http_uncompressed_body_length", "body_bytes", 0)
+        self._phases("probe_http_duration_seconds", dict(zip(PHASES, PHASES, strict=True)))
+        if self._options.details:
+            self._fact("probe_http_last_modified_timestamp_seconds", "last_modified")
+
+    def _text_rules(self) -> None:
+        failed = any(failure.reason in _TEXT_RULES for failure in self._result.failures)
+        self._put("probe_failed_due_to_regex", failed)
+
+    def _session(self) -> None:
+        self._fact("probe_ssl_earliest_cert_expiry", "certificate_expires_at")
+        if version := self._facts.get("tls_version"):
+            self._info("probe_tls_version_info", {"version": str(version).replace("TLSv", "TLS ")})
+        if self._options.details and (cipher := self._facts.get("tls_cipher")):
+            self._info("probe_tls_cipher_info", {"cipher": str(cipher)})
+        if self._options.certificates and self._facts.get("certificate_sha256"):
+            self._certificate()
+
+    def _certificate(self) -> None:
+        facts = self._facts
+        names = facts.get("certificate_names") or ()
+        self._info(
+            "probe_ssl_last_chain_info",
+            {
+                "fingerprint_sha256": str(facts.get("certificate_sha256", "")),
+                "subject": str(facts.get("certificate_subject", "")),
+                "issuer": str(facts.get("certificate_issuer", "")),
+                "subjectalternative": ",".join(map(str, names)),
+                "serialnumber": str(facts.get("certificate_serial", "")),
+            },
+        )
+
+    def _dns(self) -> None:
+        self._lookup()
+        self._phases(
+            "probe_dns_duration_seconds",
+            {"resolve": "resolve", "connect": "connect", "request": "processing"},
+        )
+        self._fact("probe_dns_answer_rrs", "answer_count")
+        self._fact("probe_dns_serial", "serial")
+        if self._options.details:
+            self._fact("probe_ip_protocol", "ip_protocol")
+            self._put("probe_dns_query_succeeded", "rcode" in self._facts)
+            self._fact("probe_dns_authority_rrs", "authority_count")
+            self._fact("probe_dns_additional_rrs", "additional_count")
+
+    def _icmp(self) -> None:
+        name = "probe_icmp_duration_seconds"
+        seconds = {"resolve": self._result.phases.get("resolve"), "rtt": self._facts.get("rtt_avg")}
+        self._lines[name] = "".join(
+            [
+                f'{name}{{{self._text.probe},phase="{phase}"}} {number(round(value, DIGITS))}\n'
+                for phase, value in seconds.items()
+                if isinstance(value, int | float)
+            ]
+        )
+        self._fact("probe_icmp_reply_hop_limit", "hop_limit")
+
+    # --- one sample each ------------------------------------------------------------------------------
+
+    def _put(self, name: str, value: float) -> None:
+        self._lines[name] = f"{name}{{{self._text.probe}}} {number(value)}\n"
+
+    def _seconds(self, name: str, value: object) -> None:
+        if (seen := numeric(value)) is not None:
+            self._put(name, round(seen, DIGITS))
+
+    def _number(self, name: str, value: object) -> None:
+        if (seen := numeric(value)) is not None:
+            self._put(name, seen)
+
+    def _fact(self, name: str, fact: str, default: object = None) -> None:
+        self._number(name, self._facts.get(fact, default))
+
+    def _info(self, name: str, own: Mapping[str, str]) -> None:
+        self._lines[name] = f"{name}{{{self._text.with_pairs(own)}}} 1\n"
+
+    def _phases(self, name: str, shown: Mapping[str, str]) -> None:
+        """As blackbox_exporter has it: an unresolved name has one phase, else those not reached are 0."""
+        phases, probe = self._result.phases, self._text.probe
+        if self._result.reason is Reason.DNS:
+            shown = {"resolve": "resolve"}
+        self._lines[name] = "".join(
+            [
+                f'{name}{{{probe},phase="{label}"}} {number(round(phases.get(phase, 0.0), DIGITS))}\n'
+                for label, phase in shown.items()
+            ]
+        )
+
+
+def numeric(value: Any) -> float | None:
+    return value if isinstance(value, int | float) else None
+
+
+def _float(value: Any) -> float | None:
+    try:
+        return float(value)
+    except (TypeError, ValueError):
+        return None
+
+
+def address_hash(address: Any) -> int | None:
+    """FNV-1a over the bytes of an address, in 32 bits, as blackbox_exporter does."""
+    try:
+        packed = ip_address(address).packed
+    except ValueError:
+        return None
+    found = 0x811C9DC5
+    for byte in packed:
+        found = (found ^ byte) * 0x01000193 & 0xFFFFFFFF
+    return found
