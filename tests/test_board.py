@@ -150,6 +150,13 @@ def test_other_buckets_start_new_histograms() -> None:
     assert sum(board.checks["a"].phases["connect"].counts) == 1
 
 
+def test_other_families_leave_the_counts_of_histograms() -> None:
+    board = board_of(check("a"))
+    board.probed(event_of(result("a")))
+    board.configured(ConfigReloaded(config_of(metrics={"probe": False}), Plan(), START, "test"))
+    assert sum(board.checks["a"].latency.counts) == 1
+
+
 def test_a_bucket_holds_what_is_at_most_its_bound() -> None:
     histogram = Histogram.over((0.1, 1.0))
     for seconds in (0.1, 0.100001, 1.0, 9.0):

@@ -170,12 +170,13 @@ class Board:
 
     def configured(self, event: ConfigReloaded) -> None:
         config = event.loaded.config
-        if config.metrics != self.options:
-            self.options = config.metrics
-            for state in self.checks.values():
+        before, self.options = self.options, config.metrics
+        other_histograms = (before.buckets, before.phases) != (self.options.buckets, self.options.phases)
+        for state in self.checks.values() if before != self.options else ():
+            if other_histograms:
                 state.latency = self._histogram()
                 state.phases = self._phases()
-                state.version += 1
+            state.version += 1
         self.declared_services = config.services
         for name in list(self.services):
             if name not in config.services and not self._members.get(name):
@@ -198,6 +199,7 @@ class Board:
                 state.version += 1
             if state.status is Status.UNKNOWN and (status := statuses.get(check_id)) is not None:
                 state.status = status
+                state.version += 1
         for service in self.services:
             self.services[service] = self.service_status(service)
 

@@ -29,7 +29,7 @@ from watchbill.clock import Timeline
 from watchbill.config import load
 from watchbill.config.watch import watch
 from watchbill.domain.config import LoadedConfig
-from watchbill.domain.errors import ConfigError, WatchbillError
+from watchbill.domain.errors import WatchbillError
 from watchbill.domain.messages import ConfigReloaded, ReloadConfig
 from watchbill.domain.results import Result, Trigger
 from watchbill.log import LineWriter, open_log
@@ -61,14 +61,13 @@ class Options:
 
 
 def run(options: Options) -> int:
-    """Serve until SIGTERM or SIGINT. 0 then, 1 where a port or the store is taken, 2 for a bad configuration."""
+    """Serve until SIGTERM or SIGINT: 0 then, 1 where a port or the store is taken.
+
+    :raises ConfigError: the configuration is not valid; nothing was started.
+    """
     # Until the receiver stands, a reload that comes too early must not end the process.
     signal.signal(signal.SIGHUP, signal.SIG_IGN)
-    try:
-        loaded = load(options.config, environ=os.environ)
-    except ConfigError as error:
-        sys.stderr.write(f"{error}\n{options.config} is not valid: {len(error.problems)} problem(s)\n")
-        return 2
+    loaded = load(options.config, environ=os.environ)
     _raise_descriptor_limit()
     with open_log(level=options.log_level, form=options.log_format) as lines:
         try:
@@ -85,6 +84,9 @@ def run(options: Options) -> int:
         except WatchbillError as error:
             lines.write(f"watchbill: {error}")
             return 1
+        except Exception:
+            log.exception("watchbill.crashed")
+            raise
         finally:
             # The interpreter's own clean-up does not see what is frozen, and DuckDB's binding complains of it.
             gc.unfreeze()
@@ -116,6 +118,7 @@ async def _main(options: Options, loaded: LoadedConfig, sockets: Sequence[socket
             app,
             storage=storage,
             http=http,
+            offload=offload,
             enable_lifecycle=options.enable_lifecycle,
             version=version("watchbill"),
         )

@@ -151,6 +151,7 @@ SERVICES: dict[str, dict[str, Any]] = composed()["services"]
 each_service = pytest.mark.parametrize("service", SERVICES.values(), ids=SERVICES)
 
 
+@pytest.mark.elsewhere
 def test_docker_compose_accepts_the_file() -> None:
     known = shutil.which("docker") and subprocess.run(
         ["docker", "compose", "version"], check=False, capture_output=True

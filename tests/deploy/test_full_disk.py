@@ -18,6 +18,7 @@ SMALL_DISK = 'mount -t tmpfs -o size=6m tmpfs "$0" && exec "$@"'
 
 pytestmark = [
     pytest.mark.e2e,
+    pytest.mark.elsewhere,
     pytest.mark.skipif(
         os.geteuid() != 0 or shutil.which("unshare") is None,
         reason="mounting a small disk takes root and unshare",

@@ -44,6 +44,7 @@ def rendered() -> dict[str, dict[str, Any]]:
     return {one["kind"]: one for one in yaml.safe_load_all(done.stdout)}
 
 
+@pytest.mark.elsewhere
 def test_kustomize_renders_all_that_is_needed(rendered: dict[str, dict[str, Any]]) -> None:
     assert set(rendered) == {"ConfigMap", "PrometheusRule", "Service", "ServiceMonitor", "StatefulSet"}
     pod_labels = rendered["StatefulSet"]["spec"]["template"]["metadata"]["labels"]
@@ -53,6 +54,7 @@ def test_kustomize_renders_all_that_is_needed(rendered: dict[str, dict[str, Any]
     assert rendered["ServiceMonitor"]["spec"]["selector"]["matchLabels"].items() <= service_labels.items()
 
 
+@pytest.mark.elsewhere
 def test_the_schemas_of_kubernetes_accept_it(rendered: dict[str, dict[str, Any]]) -> None:
     validator = pytest.importorskip(
         "kubernetes_validate", reason="kubernetes-validate (108 MB) is not installed"

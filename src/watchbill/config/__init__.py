@@ -56,5 +56,5 @@ def _load(reading: Reading, environ: Mapping[str, str], resolve_secrets: bool) -
         config=config,
         digest=config_digest(config),
         revision=revision_of(Path(reading.root)) or environ.get(REVISION_VARIABLE, "").strip(),
-        files=(*(source.shown for source in sections.sources), *sorted(values.read)),
+        files=(*(source.shown for source in sections.sources), *sorted(values.read.keys() | values.named)),
     )

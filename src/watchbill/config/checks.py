@@ -178,6 +178,7 @@ class Checks:
             whole = _join(folder, path)
             if "${" not in path:
                 _bytes(self.values.real(whole), path)
+                self.values.named.add(whole)
             return whole
 
         return resolve
@@ -186,7 +187,9 @@ class Checks:
         def read(path: str) -> str:
             if "${" in path:
                 return "{}"
-            return _text(self.values.real(_join(folder, path)), path)
+            whole = _join(folder, path)
+            self.values.named.add(whole)
+            return _text(self.values.real(whole), path)
 
         return read
 

@@ -99,6 +99,8 @@ class Values:
     real: Callable[[str], str] = str
     read: dict[str, Part] = field(default_factory=dict)
     """Files that were read, so that one load sees one content of each."""
+    named: set[str] = field(default_factory=set)
+    """Files that checks name: schemas, certificates, keys."""
 
     def interpolate(
         self, text: str, *, folder: str = "", each: Mapping[str, str] | None = None

@@ -347,12 +347,25 @@ def _upper(value: object) -> object:
     return value.upper() if isinstance(value, str) else value
 
 
+def _dns_name(name: str) -> str:
+    """A name as it is written in zone files, or an address (whose reverse name a PTR question asks for)."""
+    labels = name.removesuffix(".").split(".")
+    too_long = any(len(label) > 63 for label in labels)
+    if name != "." and ("" in labels or too_long) and ":" not in name:
+        raise ValueError(
+            "a DNS name is labels of at most 63 characters between single dots, such as shop.example"
+        )
+    if any(c.isspace() or ord(c) < 32 for c in name):
+        raise ValueError("a DNS name has no spaces or control characters")
+    return name
+
+
 class Dns(CheckFields):
     """A DNS question to ``server``, or to the system's first name server."""
 
     type: Literal["dns"] = "dns"
     """A DNS question."""
-    name: Annotated[str, Field(min_length=1, max_length=255)]
+    name: Annotated[str, Field(min_length=1, max_length=255), AfterValidator(_dns_name)]
     """The name to ask for."""
     record: Annotated[Literal[RECORD_TYPES], BeforeValidator(_upper)] = "A"  # type: ignore[valid-type]
     """The record type to ask for."""

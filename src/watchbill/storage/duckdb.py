@@ -209,7 +209,12 @@ class DuckDbStorage:
     # --- whose turn it is ---------------------------------------------------------------------------
 
     async def _in_writer(self, work: Callable[[], T]) -> T:
-        return await anyio.to_thread.run_sync(work, limiter=self._writer)
+        try:
+            return await anyio.to_thread.run_sync(work, limiter=self._writer)
+        except OSError as error:
+            # Beside DuckDB's own file there are the kept log, the mark and the lock: their disk is as full.
+            reason = error.strerror or type(error).__name__
+            raise StorageError(f"{self._file.path}: {reason}; free some space or mend the folder") from error
 
     async def _in_reader(self, question: Callable[[duckdb.DuckDBPyConnection], T]) -> T:
         return await anyio.to_thread.run_sync(partial(self._ask, question), limiter=self._readers)
