@@ -82,11 +82,23 @@ async def test_what_is_down_stands_first() -> None:
     assert order == ["b", "a", "c"]
 
 
-async def test_a_check_without_a_result_and_a_disabled_one_say_so() -> None:
-    page = await page_of(site_with(declare("new"), declare("parked", enabled=False)))
+async def test_a_check_without_a_result_and_a_parked_one_say_so() -> None:
+    site = site_with(declare("idle", enabled=False), declare("new"))
+    page = await page_of(site)
     assert "unknown new http https://shop.example/ none yet no slot yet" in page.text
-    assert "disabled parked" in page.text
-    assert "2 unknown" in page.text
+    assert "parked idle http https://shop.example/ Watchbill" in page.text.replace("Metrics", "Watchbill")
+    assert "0 up 0 down 1 unknown 1 parked" in page.text
+    narrowed = await page_of(site, "/?status=parked")
+    assert [link for link in narrowed.links if "/checks/" in link] == ["/api/v1/checks/idle"]
+
+
+async def test_a_check_that_was_down_and_is_parked_is_not_down() -> None:
+    site = site_with(declare("idle"))
+    site.scene.found(probe_of(site.board.checks["idle"].check, Failure(Reason.REFUSED, "connection refused")))
+    site.run(declare("idle", enabled=False))
+    page = await page_of(site)
+    assert "0 up 0 down 1 parked" in page.text
+    assert "parked idle" in page.text
 
 
 async def test_an_empty_configuration_has_a_page() -> None:

@@ -24,7 +24,10 @@ from watchbill.web.style import STYLE
 
 ROWS = 200
 REFRESH_SECONDS = 15
-_ORDER = {Status.DOWN: 0, Status.DEGRADED: 1, Status.UNKNOWN: 2, Status.UP: 3}
+PARKED = "parked"
+"""What a check with ``enabled: false`` is counted as, whatever was known of it before."""
+_ORDER: Final = (Status.DOWN.value, Status.DEGRADED.value, Status.UNKNOWN.value, Status.UP.value, PARKED)
+_ALWAYS_COUNTED: Final = (Status.UP.value, Status.DOWN.value)
 _UNSEEN = re.compile(
     "[\x00-\x08\x0b-\x1f\x7f-\x9f\u200b-\u200f\u2028-\u202e\u2060-\u2069\ufeff\ud800-\udfff]"
 )
@@ -41,7 +44,7 @@ def landing_page(parts: Parts, query: Mapping[str, str]) -> Response:
     now = running.clock.now()
     shown = _Selection(query)
     everything = list(running.board.checks.values())
-    states = sorted(filter(shown.takes, everything), key=lambda state: _ORDER[_status(state)])
+    states = sorted(filter(shown.takes, everything), key=lambda state: _ORDER.index(_status(state)))
     rows = [_row(state, now) for state in states[shown.start : shown.start + ROWS]]
     body = "".join(
         (
@@ -66,26 +69,26 @@ class _Selection:
 
     def __init__(self, query: Mapping[str, str]) -> None:
         wanted = query.get("status", "")
-        self.status = Status(wanted) if wanted in set(Status) else None
+        self.status = wanted if wanted in _ORDER else None
         self.service = query.get("service") or None
         number = query.get("page", "1")
         self.page = int(number) if number.isascii() and number.isdigit() and 0 < len(number) < 6 else 1
         self.start = max(0, self.page - 1) * ROWS
 
     def takes(self, state: CheckState) -> bool:
-        return (self.status is None or _status(state) is self.status) and (
+        return (self.status is None or _status(state) == self.status) and (
             self.service is None or state.check.service == self.service
         )
 
     def link(self, **changed: str | None) -> str:
         """The address of this selection with something changed; the page starts anew unless it is what changes."""
-        wanted = {"status": self.status.value if self.status else None, "service": self.service, **changed}
+        wanted = {"status": self.status, "service": self.service, **changed}
         query = urlencode({key: value for key, value in wanted.items() if value})
         return escape(f"/?{query}" if query else "/")
 
 
-def _status(state: CheckState) -> Status:
-    return state.status if state.check.enabled else Status.UNKNOWN
+def _status(state: CheckState) -> str:
+    return state.status.value if state.check.enabled else PARKED
 
 
 # --- the parts of the page ----------------------------------------------------------------------------
@@ -105,8 +108,8 @@ def _head(parts: Parts, states: Iterable[CheckState]) -> str:
     counts = Counter(_status(state) for state in states)
     cards = "".join(
         f'<li class="{status}"><b>{counts[status]}</b> {status}</li>'
-        for status in (Status.UP, Status.DEGRADED, Status.DOWN, Status.UNKNOWN)
-        if counts[status] or status in {Status.UP, Status.DOWN}
+        for status in (*_ALWAYS_COUNTED, *(other for other in _ORDER if other not in _ALWAYS_COUNTED))
+        if counts[status] or status in _ALWAYS_COUNTED
     )
     place = f" <small>at {text(parts.running.location)}</small>" if parts.running.location else ""
     return f'<header><h1>Watchbill{place}</h1><ul class="counts">{cards}</ul></header><main>'
@@ -116,9 +119,7 @@ def _filters(states: Iterable[CheckState], shown: _Selection) -> str:
     present = {_status(state) for state in states}
     links = [("all", shown.link(status=None), shown.status is None)]
     links += [
-        (status.value, shown.link(status=status.value), shown.status is status)
-        for status in Status
-        if status in present
+        (status, shown.link(status=status), shown.status == status) for status in _ORDER if status in present
     ]
     items = "".join(
         f'<a href="{address}"{" aria-current=page" if current else ""}>{label}</a>'
@@ -156,11 +157,11 @@ def _row(state: CheckState, now: Instant) -> str:
     check, status = state.check, _status(state)
     service = check.service or ""
     link = f'<a href="/?{escape(urlencode({"service": service}))}">{text(service)}</a>' if service else ""
-    label = status.value if check.enabled else "disabled"
     return (
-        f'<tr class="{status}"><td><span class="status {status}">{label}</span>{_since(state, now)}</td>'
-        f'<td><a href="/api/v1/checks/{quote(check.id)}">{text(check.id)}</a> <small>{check.type}</small></td>'
-        f"<td>{link}</td><td><bdi>{text(state.target)}</bdi></td><td>{_last(state, now)}</td>"
+        f'<tr class="{status}"><td class="is"><span class="status {status}">{status}</span>{_since(state, now)}</td>'
+        f'<td class="id"><a href="/api/v1/checks/{quote(check.id)}">{text(check.id)}</a> <small>{check.type}</small></td>'
+        f'<td class="of">{link}</td><td class="long"><bdi>{text(state.target)}</bdi></td>'
+        f'<td class="last">{_last(state, now)}</td>'
         f'<td class="n">{_took(state)}</td><td class="n">{_available(state)}</td></tr>'
     )
 
@@ -175,7 +176,7 @@ def _last(state: CheckState, now: Instant) -> str:
     """When it was, and what was wrong in the words of the result."""
     result = state.latest
     if result is None:
-        return "<small>none yet</small>"
+        return "<small>none yet</small>" if state.check.enabled else ""
     when = f'<small title="{isoformat(result.started_at)}">{ago(now - result.started_at)} ago</small>'
     if result.outcome in (Outcome.SUCCESS, Outcome.EXCUSED):
         return f"{result.outcome.value} {when}"
@@ -193,7 +194,7 @@ def _took(state: CheckState) -> str:
 def _available(state: CheckState) -> str:
     share = availability(state.slots)
     if share is None:
-        return "<small>no slot yet</small>"
+        return "<small>no slot yet</small>" if state.check.enabled else ""
     judged = state.slots[Outcome.SUCCESS] + state.slots[Outcome.FAILURE]
     title = ", ".join(f"{count} {outcome.value}" for outcome, count in state.slots.items() if count)
     return f'<span title="{title}">{percent(share)} <small>of {judged}</small></span>'
@@ -205,7 +206,9 @@ def _services(parts: Parts) -> str:
         return ""
     rows = "".join(
         _service_row(name, status, board.declared_services.get(name))
-        for name, status in sorted(board.services.items(), key=lambda item: (_ORDER[item[1]], item[0]))[:ROWS]
+        for name, status in sorted(
+            board.services.items(), key=lambda item: (_ORDER.index(item[1].value), item[0])
+        )[:ROWS]
     )
     return (
         '<h2>Services</h2><div class="wide"><table><thead><tr><th>Status</th><th>Service</th><th>Description</th>'
@@ -217,9 +220,9 @@ def _service_row(name: str, status: Status, service: Service | None) -> str:
     service = service or Service()
     link = f'<a href="/?{escape(urlencode({"service": name}))}">{text(name)}</a>'
     return (
-        f'<tr class="{status}"><td><span class="status {status}">{status}</span></td><td>{link}</td>'
-        f"<td><bdi>{text(service.description)}</bdi></td><td><bdi>{text(service.owner)}</bdi></td>"
-        f"<td>{_runbook(service.runbook)}</td></tr>"
+        f'<tr class="{status}"><td class="is"><span class="status {status}">{status}</span></td>'
+        f'<td class="of">{link}</td><td class="long"><bdi>{text(service.description)}</bdi></td>'
+        f'<td class="of"><bdi>{text(service.owner)}</bdi></td><td class="long">{_runbook(service.runbook)}</td></tr>'
     )
 
 

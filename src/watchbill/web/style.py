@@ -26,20 +26,29 @@ table{width:100%;border-collapse:collapse}
 th,td{padding:.45rem .75rem;text-align:left;vertical-align:top;border-bottom:1px solid var(--line)}
 th{background:var(--tint);color:var(--soft);font-size:.85em;font-weight:600;white-space:nowrap}
 tbody tr:last-child td{border-bottom:0}
-td{overflow-wrap:anywhere}
-td:first-child{white-space:nowrap}
-td:nth-child(2){min-width:10rem}
-td:nth-child(4){min-width:13rem}
+.is{white-space:nowrap}
+.id{min-width:11rem;max-width:24rem;overflow-wrap:anywhere}
+.of{min-width:8rem;overflow-wrap:break-word}
+.long{min-width:12rem;overflow-wrap:anywhere}
+.last{min-width:17rem;overflow-wrap:anywhere}
 .n{text-align:right;white-space:nowrap;font-variant-numeric:tabular-nums}
 .status{display:inline-block;min-width:5.4rem;padding:.05rem .6rem;border-radius:1rem;text-align:center;font-size:.9em;
 font-weight:600}
 .up.status,.counts .up{background:var(--up-bg);color:var(--up)}
 .down.status,.counts .down{background:var(--down-bg);color:var(--down)}
 .degraded.status,.counts .degraded{background:var(--degraded-bg);color:var(--degraded)}
-.unknown.status,.counts .unknown{background:var(--unknown-bg);color:var(--unknown)}
+.unknown.status,.parked.status,.counts .unknown,.counts .parked{background:var(--unknown-bg);color:var(--unknown)}
 .why b{color:var(--down);font-weight:600}
 tr.unknown .why b{color:var(--unknown)}
 .empty{padding:2rem;border:1px dashed var(--line);border-radius:.5rem;color:var(--soft);text-align:center}
 footer{margin-top:2rem;color:var(--soft);font-size:.85em}
 footer p{margin:.25rem 0}
+@media(max-width:45rem){body{padding:1rem .75rem}
+table,tbody{display:block}
+thead,td:empty{display:none}
+tr{display:flex;flex-wrap:wrap;align-items:baseline;gap:.15rem .75rem;padding:.6rem .75rem;border-bottom:1px solid var(--line)}
+tr:last-child{border-bottom:0}
+td{padding:0;border:0;min-width:0}
+.id{flex:1 1 9rem;max-width:none}
+.long,.last{flex:1 0 100%}}
 """
