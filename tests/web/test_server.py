@@ -30,7 +30,7 @@ def anyio_backend(request: pytest.FixtureRequest) -> tuple[str, dict[str, bool]]
 
 
 class App:
-    """Answers ``ok``; ``/hang`` once ``release`` is set, ``/large`` with more than any buffer holds."""
+    """Answers ``ok``; ``/hang`` once ``release`` is set, ``/large`` and ``/once`` with more than any buffer holds."""
 
     def __init__(self) -> None:
         self.hanging = anyio.Event()
@@ -42,6 +42,8 @@ class App:
             await self.release.wait()
         body = b"x" * (1 << 20) if scope["path"] == "/large" else b"ok"
         parts = 64 if scope["path"] == "/large" else 1
+        if scope["path"] == "/once":
+            body = b"x" * (64 << 20)
         length = str(len(body) * parts).encode()
         await send({"type": "http.response.start", "status": 200, "headers": [(b"content-length", length)]})
         for part in range(parts):
@@ -208,14 +210,42 @@ async def test_idle_connections_give_way_and_the_oldest_goes_first(monkeypatch: 
             await stream.aclose()
 
 
-async def test_busy_connections_do_not_give_way(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(server, "MOST_CONNECTIONS", 1)
-    async with serving() as served, await served.connect() as busy:
+async def test_busy_connections_give_way_only_where_all_are_busy(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(server, "MOST_CONNECTIONS", 2)
+    async with serving() as served, await served.connect() as busy, await served.connect() as idle:
         await busy.send(b"GET /hang HTTP/1.1\r\nHost: x\r\n\r\n")
         await served.app.hanging.wait()
-        assert (await served.ask()).startswith(b"HTTP/1.1 503")
-        served.app.release.set()
-        assert await answered(busy)
+        async with await served.connect() as third:
+            await third.send(b"GET /hang HTTP/1.1\r\nHost: x\r\n\r\n")
+            assert await rest_of(idle) == b""
+            assert (await served.ask(REQUEST.replace(b"1.1", b"1.0"))).endswith(b"ok")
+            assert await rest_of(busy) == b""
+            served.app.release.set()
+            assert await answered(third)
+
+
+async def test_a_client_that_leaves_a_finished_answer_lying_loses_its_connection(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(server, "RESPONSE_SECONDS", 0.5)
+    monkeypatch.setattr(server, "MOST_CONNECTIONS", 1)
+    for version in (b"1.1", b"1.0"):
+        async with serving() as served, await served.connect() as stream:
+            await stream.send(b"GET /once HTTP/" + version + b"\r\nHost: x\r\n\r\n")
+            assert (await stream.receive()).startswith(b"HTTP/1.1 200")
+            await anyio.sleep(1)
+            received = await rest_of(stream)
+        assert len(received) < 64 << 20
+
+
+async def test_a_body_and_its_head_may_come_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(server, "LARGEST_HEAD_BYTES", 1000)
+    body = b"x" * 1000
+    asked = b"POST / HTTP/1.1\r\nHost: x\r\nContent-Length: 1000\r\n\r\n" + body
+    async with serving() as served, await served.connect() as stream:
+        for _ in range(3):
+            await stream.send(asked)
+            assert await answered(stream)
 
 
 @pytest.mark.parametrize(

@@ -33,14 +33,16 @@ _HEAD_TOO_LARGE = (
 class Protocol(HttpToolsProtocol):
     """One connection. A client that is slow to ask or to read loses it; it never holds a place for long.
 
-    uvicorn bounds neither the head of a request nor the time it takes, and answers 503 to everybody once
-    idle connections have used up the limit; here the oldest idle one gives way instead.
+    uvicorn bounds neither the head of a request nor the time it takes, and answers 503 to everybody, a
+    liveness probe too, once others have used up the limit; here the oldest connection gives way instead, one
+    that waits for no answer first.
     """
 
     _order = count()
     _deadline: asyncio.TimerHandle | None = None
     _head_bytes = 0
     _in_head = True
+    _heads_begun = False
     age = 0
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
@@ -57,8 +59,10 @@ class Protocol(HttpToolsProtocol):
     def data_received(self, data: bytes) -> None:
         if self._deadline is None:
             self._arm(HEAD_SECONDS)
+        self._heads_begun = False
         super().data_received(data)
-        self._head_bytes = self._head_bytes + len(data) if self._in_head else 0
+        # Of data in which a request ended, the part that belongs to the next head is not known; it is not counted.
+        self._head_bytes = self._head_bytes + len(data) if self._in_head and not self._heads_begun else 0
         if self._head_bytes > LARGEST_HEAD_BYTES and not self.transport.is_closing():
             self.transport.write(_HEAD_TOO_LARGE)
             self.transport.close()
@@ -69,11 +73,13 @@ class Protocol(HttpToolsProtocol):
         super().on_headers_complete()
 
     def on_message_complete(self) -> None:
-        self._in_head, self._head_bytes = True, 0
+        self._in_head, self._heads_begun = True, True
         super().on_message_complete()
 
     def on_response_complete(self) -> None:
-        self._disarm()
+        # What is written is not yet read: the deadline goes on for a client that leaves it lying.
+        if not self.transport.get_write_buffer_size():
+            self._disarm()
         if self.pipeline:
             self._arm(RESPONSE_SECONDS)
         super().on_response_complete()
@@ -88,11 +94,9 @@ class Protocol(HttpToolsProtocol):
         self.transport.abort()
 
     def _make_room(self) -> None:
-        idle = [
-            each for each in self.connections if isinstance(each, Protocol) and each.idle and each is not self
-        ]
-        if idle:
-            min(idle, key=lambda each: each.age).give_way()
+        others = [each for each in self.connections if isinstance(each, Protocol) and each is not self]
+        if others:
+            min(others, key=lambda each: (not each.idle, each.age)).give_way()
 
     def _arm(self, seconds: float) -> None:
         self._disarm()
@@ -144,7 +148,6 @@ def _config(app: ASGIApp) -> uvicorn.Config:
         server_header=False,
         proxy_headers=False,
         backlog=BACKLOG,
-        limit_concurrency=MOST_CONNECTIONS + 1,
         timeout_keep_alive=KEEP_ALIVE_SECONDS,
         timeout_graceful_shutdown=GRACE_SECONDS,
     )
