@@ -133,6 +133,7 @@ def test_the_monitor_relabels_as_the_shipped_scrape_job_does() -> None:
     assert (ours["regex"], ours["replacement"]) == (theirs["regex"], theirs["replacement"])
 
 
+@pytest.mark.elsewhere
 def test_the_operator_gets_the_alerts_that_promtool_tested(rendered: dict[str, dict[str, Any]]) -> None:
     [(path, text)] = prometheusrule.render().items()
     assert (FOLDER.parents[1] / path).read_text() == text

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ssl
 from datetime import datetime
 from pathlib import Path
 from typing import Any
@@ -237,7 +238,7 @@ async def test_a_server_that_hangs_up() -> None:
 async def test_a_server_that_refuses_with_an_alert(authority: Authority) -> None:
     outdated = authority.issue(LOOPBACK).context()
     outdated.set_ciphers("ECDHE-RSA-AES128-GCM-SHA256")  # its key is of another kind
-    outdated.maximum_version = outdated.maximum_version.TLSv1_2
+    outdated.maximum_version = ssl.TLSVersion.TLSv1_2
 
     async def conversation(caller: Any) -> None:
         await shake_hands(caller, outdated)
