@@ -103,6 +103,9 @@ class FixedClock:
     def correct(self) -> int:
         return 0
 
+    def not_before(self, instant: Instant) -> int:
+        return 0
+
 
 def declare(check_id: str = "shop", type: str = "http", **fields: Any) -> Check:  # noqa: A002
     return parse_check({"id": check_id, "type": type, **DECLARED[type], **fields})

@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import hmac
+from collections.abc import Sequence
 from typing import Any
 
+import anyio
+import httpx2
 import pytest
 from tests.metrics.states import START, declare, probe_of, refused
 from tests.web.running import FakeStorage, Site, site_with
@@ -15,6 +18,7 @@ from watchbill.domain.messages import RecordHeartbeat
 from watchbill.domain.results import Failure, Outcome, Reason, Trigger
 from watchbill.domain.units import SECOND
 from watchbill.ports import Coverage, StoredResult
+from watchbill.web.api import MOST_QUESTIONS
 from watchbill.web.instants import parse_instant
 
 pytestmark = pytest.mark.anyio
@@ -282,6 +286,38 @@ async def test_a_store_in_trouble_is_unavailable_and_says_why(path: str) -> None
     )
 
 
+class SlowStorage(FakeStorage):
+    """Answers once it is released."""
+
+    release: anyio.Event
+
+    async def coverage(self, *, since: int, until: int) -> Sequence[Coverage]:
+        self.asked.append((since, until))
+        await self.release.wait()
+        return ()
+
+
+async def test_questions_to_history_do_not_pile_up() -> None:
+    storage = SlowStorage()
+    storage.release = anyio.Event()
+    codes: list[int] = []
+
+    async def ask(client: httpx2.AsyncClient) -> None:
+        codes.append((await client.get("/api/v1/report")).status_code)
+
+    with anyio.fail_after(20):
+        async with site_with(storage=storage).client() as client, anyio.create_task_group() as group:
+            for _ in range(MOST_QUESTIONS):
+                group.start_soon(ask, client)
+            await anyio.wait_all_tasks_blocked()
+            refused_one = await client.get("/api/v1/checks/shop/results")
+            assert (refused_one.status_code, refused_one.headers["retry-after"]) == (503, "5")
+            assert (await client.get("/-/healthy")).status_code == 200
+            storage.release.set()
+    assert codes == [200] * MOST_QUESTIONS
+    assert len(storage.asked) == MOST_QUESTIONS
+
+
 @pytest.mark.parametrize(
     ("query", "said"),
     [
@@ -292,6 +328,8 @@ async def test_a_store_in_trouble_is_unavailable_and_says_why(path: str) -> None
         ("since=99999999999", "since must be before until"),
         ("since=1h&until=2h", "since must be before until"),
         ("until=%00", "an instant is RFC 3339"),
+        ("since=0001-01-01T00:00:00%2B14:00", "the years 1 to 9999"),
+        ("until=9999-12-31T23:59:59-12:00", "the years 1 to 9999"),
     ],
 )
 @pytest.mark.parametrize("path", ["/api/v1/checks/shop/results", "/api/v1/report"])

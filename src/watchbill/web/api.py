@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import hmac
+from collections.abc import Awaitable, Callable
+from functools import partial
+from typing import TypeVar
 
 from anyio.lowlevel import checkpoint
 from fastapi import FastAPI, Request
@@ -32,8 +35,10 @@ from watchbill.web.guard import refuse_cross_site
 from watchbill.web.instants import parse_instant, parse_limit
 from watchbill.web.parts import Parts
 
-DAY: Micros = 86_400 * SECOND
+T = TypeVar("T")
+
 MOST_RESULTS = 10_000
+MOST_QUESTIONS = 16
 COMPARE_EVERY: Micros = SECOND
 
 
@@ -53,6 +58,7 @@ class Api:
         self._parts = parts
         self._running = parts.running
         self._compared_at: Instant | None = None
+        self._asking = 0
         self._config_answer: tuple[LoadedConfig, bytes] | None = None
 
     def add_to(self, app: FastAPI) -> None:
@@ -152,10 +158,9 @@ class Api:
             most = parse_limit(limit, most=MOST_RESULTS)
         except ValueError as error:
             raise HTTPException(400, str(error)) from None
-        try:
-            rows = await self._parts.storage.results(check_id, since=start, until=end, limit=most)
-        except StorageError as error:
-            raise _unreadable(error) from None
+        rows = await self._asked(
+            partial(self._parts.storage.results, check_id, since=start, until=end, limit=most)
+        )
         if not rows and check_id not in self._running.board.checks:
             raise _unknown(check_id)
         return json_response(object_of({"results": await encoded_list(rows, stored_answer)}))
@@ -163,10 +168,7 @@ class Api:
     async def report(self, since: str = "24h", until: str = "") -> Response:
         """Coverage and latency of every check over [since, until), as far as it is accounted for."""
         start, end = self._period(since, until)
-        try:
-            rows = await self._parts.storage.coverage(since=start, until=end)
-        except StorageError as error:
-            raise _unreadable(error) from None
+        rows = await self._asked(partial(self._parts.storage.coverage, since=start, until=end))
         return json_response(
             object_of(
                 {
@@ -176,6 +178,18 @@ class Api:
                 }
             )
         )
+
+    async def _asked(self, question: Callable[[], Awaitable[T]]) -> T:
+        """What history says. Questions outlive a client that hangs up, so those that wait are bounded."""
+        if self._asking >= MOST_QUESTIONS:
+            raise HTTPException(503, "history is busy with other questions", {"Retry-After": "5"})
+        self._asking += 1
+        try:
+            return await question()
+        except StorageError as error:
+            raise _unreadable(error) from None
+        finally:
+            self._asking -= 1
 
     def _period(self, since: str, until: str) -> tuple[Instant, Instant]:
         now = self._running.clock.now()

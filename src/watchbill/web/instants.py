@@ -27,7 +27,10 @@ def parse_instant(text: str, *, now: Instant) -> Instant:
             f"an instant is RFC 3339 (2026-01-31T12:00:00Z), seconds since the epoch or a duration back "
             f"from now (24h), got {text!r}"
         ) from None
-    return to_instant(moment if moment.tzinfo else moment.replace(tzinfo=UTC))
+    try:
+        return to_instant((moment if moment.tzinfo else moment.replace(tzinfo=UTC)).astimezone(UTC))
+    except OverflowError:
+        raise ValueError(f"an instant lies in the years 1 to 9999 of UTC, got {text!r}") from None
 
 
 def parse_limit(text: str, *, most: int) -> int:
