@@ -170,3 +170,76 @@ def test_no_content_makes_anything_but_a_configuration_or_a_list_of_places(
         problems = error.problems
     assert all(problem.line >= 1 and problem.column >= 1 and problem.message for problem in problems)
     assert not any("please report this" in problem.message for problem in problems)
+
+
+BIG = f", big: [{'y' * 100_000}]"
+
+
+def each(number: int, *, more: str = "") -> str:
+    return f"for_each: {{x: [{', '.join(map(str, range(number)))}]{more}}}"
+
+
+@pytest.mark.parametrize(
+    ("check", "message"),
+    [
+        (
+            f"{{type: icmp, host: h, {each(9000, more=BIG)}}}",
+            "a value of for_each becomes part of an id and has at most 200 characters",
+        ),
+        (
+            f"{{type: icmp, host: h, {each(1000)}, description: '{'${each.x}' * 50_000}'}}",
+            "references put more than 1,048,576 characters into this text",
+        ),
+        (
+            f"{{type: icmp, host: h, {each(1000)}, description: '${{each.x}}{'y' * 1_000_000}'}}",
+            "all texts with references are longer than 134,217,728 characters together",
+        ),
+        (
+            f"{{type: http, url: 'http://h/', headers: {{{','.join(f'h{n}: x' for n in range(3000))}}}, {each(3000)}}}",
+            "for_each and aliases make all checks hold more than 5,000,000 values",
+        ),
+        (
+            f"{{type: icmp, host: h, for_each: {{{', '.join(f'n{n}: [1]' for n in range(21))}}}}}",
+            "for_each has more than 20 names",
+        ),
+        (
+            f"{{type: icmp, host: h, labels: {{{', '.join(f'n{n}: a' for n in range(65))}}}}}",
+            "labels must have at most 64 items",
+        ),
+    ],
+)
+def test_a_small_file_that_stands_for_a_huge_one_is_refused(check: str, message: str, tmp_path: Path) -> None:
+    found = said(tmp_path, f"version: 1\nchecks:\n  a: {check}\n".encode())
+    assert message in found[-1] or message in found[0]
+    assert len(found) <= 3
+
+
+def test_checks_that_are_wrong_count_as_checks_too(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("watchbill.config.checks.MOST_CHECKS", 1_000)
+    many = "".join(f"  a{number}: {{type: icmp, for_each: *each}}\n" for number in range(40))
+    text = f"version: 1\nchecks:\n  a: {{type: icmp, for_each: &each {{x: {list(range(100))}}}}}\n{many}"
+    found = said(tmp_path, text.encode())
+    assert sum("more than 1,000 checks" in line for line in found) == 1
+    assert sum("`host` is missing" in line for line in found) == 11
+
+
+def test_names_that_are_nowhere_near_are_not_searched_for_forever(tmp_path: Path) -> None:
+    services = ", ".join(f"svc-{'a' * 60}{number}: {{}}" for number in range(1000))
+    checks = "".join(
+        f"  c{number}: {{type: icmp, host: h, service: svc-{'b' * 50}{number}}}\n" for number in range(3000)
+    )
+    found = said(tmp_path, f"version: 1\nservices: {{{services}}}\nchecks:\n{checks}".encode())
+    assert len(found) == 3000
+
+
+def test_a_long_chain_of_moves_is_followed_once(write: Write) -> None:
+    chain = "".join(f"  m{number}: m{number + 1}\n" for number in range(20_000))
+    text = f"version: 1\nchecks: {{a: {{type: icmp, host: h}}}}\nmoved:\n{chain}  m20000: a\n"
+    assert len(read(write(text)).moved) == 20_001
+
+
+def test_a_reference_in_a_reference_is_named(write: Write) -> None:
+    path = write('version: 1\nchecks: {a: {type: icmp, host: "${A:-${B}}"}}\n')
+    assert mistakes(path) == [
+        "checks.yaml:2:32: ${A:-${ holds another brace; a reference cannot stand in a reference"
+    ]

@@ -76,6 +76,13 @@ def test_the_example_is_accepted_and_loads() -> None:
     assert max(check.interval.total_seconds() for check in checks.values()) <= 5
 
 
+@pytest.mark.parametrize("record", ["mx", "MX", "${RECORD:-a}"])
+def test_a_record_may_be_written_in_small_letters(record: str, write: Write) -> None:
+    text = f'version: 1\nchecks: {{a: {{type: dns, name: shop.example, record: "{record}"}}}}\n'
+    assert complaints(text) == []
+    read(write(text))
+
+
 @pytest.mark.parametrize("name", SNIPPETS)
 def test_every_configuration_in_the_documentation_loads_and_is_accepted(
     name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch

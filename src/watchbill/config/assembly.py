@@ -10,7 +10,7 @@ from typing import TypeVar
 
 from pydantic import BaseModel, ValidationError
 
-from watchbill.config.checks import Checks
+from watchbill.config.checks import MOST_MISSES, Checks
 from watchbill.config.documents import Sections
 from watchbill.config.fields import CHECK_MODELS, keys_of, suggestion
 from watchbill.config.interpolation import ANY_EACH, Values
@@ -104,11 +104,13 @@ class _Assembly:
                 keys = [key for key in keys_of(Defaults) if key != "service"]
                 self._defaults(defaults, f"{path}.defaults", keys)
                 layers.append(defaults)
-            if "labels" in fields:
-                layers.append(Entry(entry.key, _like(entry.value, {"labels": fields["labels"]})))
             entry = Entry(entry.key, _like(entry.value, fields))
         service, problems = self._validate(Service, entry, path, known=("defaults",))
         self.problems += problems
+        labels = _mapping(entry).get("labels")
+        # What is wrong with them has been said here, and no check repeats it.
+        if labels is not None and not any(each.key.startswith(f"{path}.labels") for each in problems):
+            layers.append(Entry(entry.key, _like(entry.value, {"labels": labels})))
         return service
 
     def _options(self, name: str, model: type[M]) -> M | None:
@@ -149,14 +151,19 @@ class _Assembly:
         for old, entry in declared.items():
             plain = Plain(self.values)
             new = plain.mapping(_like(entry.key, {old: entry}))[old]
+            near = ids if len(self.problems) < MOST_MISSES else ()
             found = plain.problems + _secrets(plain, "moved") or _move_problems(
-                old, new, entry, ids, declared
+                old, new, entry, ids, declared, near=near
             )
             self.problems += [replace(problem, key=f"moved.{old}") for problem in found]
             if not found:
                 moved[old] = new
         self.problems += _cycles(moved, declared)
         return moved
+
+
+def _mapping(entry: Entry) -> Mapping:
+    return entry.value.value if isinstance(entry.value.value, dict) else {}
 
 
 def _like(node: Node, mapping: Mapping) -> Node:
@@ -185,8 +192,15 @@ def _secrets(plain: Plain, path: str) -> list[Problem]:
 
 
 def _move_problems(
-    old: str, new: object, entry: Entry, ids: Collection[str], declared: Map[str, Entry]
+    old: str,
+    new: object,
+    entry: Entry,
+    ids: Collection[str],
+    declared: Map[str, Entry],
+    *,
+    near: Collection[str],
 ) -> list[Problem]:
+    """``near``: the ids that a suggestion may come from."""
     if not isinstance(new, str):
         return [entry.value.problem(f"moved takes an id, got {described(entry.value)}")]
     if not re.fullmatch(ID_PATTERN, old):
@@ -198,16 +212,20 @@ def _move_problems(
         return [entry.key.problem(message)]
     if new in ids or new in declared or "${" in new:
         return []
-    return [entry.value.problem(f"no check {shown_key(new)} is declared{suggestion(new, ids)}")]
+    return [entry.value.problem(f"no check {shown_key(new)} is declared{suggestion(new, near)}")]
 
 
 def _cycles(moved: Map[str, str], declared: Map[str, Entry]) -> list[Problem]:
-    found = []
-    for old in moved:
-        trail = [old]
-        while (new := moved.get(trail[-1])) is not None and new not in trail:
-            trail.append(new)
-        if new == old:
-            message = f"moved runs in a circle: {' -> '.join((*trail, old))}"
-            found.append(declared[old].key.problem(message, f"moved.{old}"))
+    found, seen = [], set[str]()
+    for start in moved:
+        trail: dict[str, None] = {}
+        name: str | None = start
+        while name is not None and name not in seen:
+            seen.add(name)
+            trail[name] = None
+            name = moved.get(name)
+        if name is not None and name in trail:
+            ring = list(trail)[list(trail).index(name) :]
+            message = f"moved runs in a circle: {' -> '.join((*ring, name))}"
+            found.append(declared[name].key.problem(message, f"moved.{name}"))
     return found

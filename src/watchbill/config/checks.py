@@ -11,7 +11,7 @@ from typing import Any, cast
 from pydantic import ValidationError
 
 from watchbill.config.documents import Sections
-from watchbill.config.expansion import Expanded, expand
+from watchbill.config.expansion import MOST_ID_CHARACTERS, Expanded, expand
 from watchbill.config.fields import CHECK_MODELS, INTERNAL, suggestion
 from watchbill.config.files import UnreadableError, read_regular
 from watchbill.config.interpolation import Interpolated, Values
@@ -25,7 +25,12 @@ from watchbill.domain.errors import Problem
 from watchbill.domain.units import format_duration, parse_duration
 
 MOST_CHECKS = 100_000
-MOST_ID_CHARACTERS = 200
+MOST_VALUES = 5_000_000
+"""Of all checks once for_each is expanded: what bounds the time that loading takes."""
+MOST_REFERENCES = 200
+"""In one check."""
+MOST_MISSES = 50
+"""How many unknown services get a suggestion: to search thousands of names takes a while."""
 MOST_NAMED_BYTES = 4 << 20
 """Of a file that a check names: a JSON Schema, a certificate, a key."""
 
@@ -43,6 +48,9 @@ class Checks:
     checks: dict[str, Check] = field(default_factory=dict)
     ids: set[str] = field(default_factory=set)
     """Every id that was declared, valid or not."""
+    _declared: int = 0
+    _values: int = 0
+    _missed: dict[str, str] = field(default_factory=dict)
     _places: dict[str, Node] = field(default_factory=dict)
     _layers: dict[tuple[str, str], Mapping] = field(default_factory=dict)
 
@@ -57,11 +65,24 @@ class Checks:
         if model is None:
             return
         for expanded in expand(check_id, entry, self.values, self.problems):
-            if len(self.checks) >= MOST_CHECKS:
-                self.problems.append(entry.key.problem(f"more than {MOST_CHECKS:,} checks", "checks"))
+            if not self._room(entry):
                 return
             self.ids.add(expanded.id)
             self._one(check_id, entry, expanded, model)
+
+    def _room(self, entry: Entry) -> bool:
+        """Whether one more fits; the first that does not says so."""
+        if self._declared > MOST_CHECKS or self._values > MOST_VALUES:
+            return False
+        self._declared += 1
+        for_each = _mapping(entry).get("for_each")
+        self._values += entry.value.size - (for_each.value.size if for_each else 0)
+        if self._declared > MOST_CHECKS:
+            self.problems.append(entry.key.problem(f"more than {MOST_CHECKS:,} checks", "checks"))
+        elif self._values > MOST_VALUES:
+            message = f"for_each and aliases make all checks hold more than {MOST_VALUES:,} values"
+            self.problems.append(entry.key.problem(message, "checks"))
+        return self._declared <= MOST_CHECKS and self._values <= MOST_VALUES
 
     def _model(self, check_id: str, entry: Entry) -> type[CheckFields] | None:
         assert isinstance(entry.value.value, dict)  # noqa: S101 - add has looked
@@ -90,6 +111,12 @@ class Checks:
         declared = plain.mapping(node)
         path = f"checks.{check_id}"
         found = [replace(problem, key=f"{path}.{problem.key}") for problem in plain.problems]
+        if len(plain.found) > MOST_REFERENCES:
+            message = (
+                f"a check holds at most {MOST_REFERENCES} values with references, not {len(plain.found):,}"
+            )
+            self.problems += [*found, entry.key.problem(message, path)]
+            return
         found += self._internal(own, model, path) + _secrets_in_sight(plain, path)
         for name in INTERNAL & declared.keys():
             del declared[name]
@@ -207,7 +234,10 @@ class Checks:
             return []
         message = f"service {shown_key(service)} is not declared under services"
         place = _mapping(Entry(node, node))["service"].value
-        return [place.problem(message + suggestion(service, self.services), f"{path}.service")]
+        if service not in self._missed:
+            known = self.services if len(self._missed) < MOST_MISSES else ()
+            self._missed[service] = suggestion(service, known)
+        return [place.problem(message + self._missed[service], f"{path}.service")]
 
 
 def _bad_id(expanded: Expanded, path: str) -> list[Problem]:

@@ -14,6 +14,8 @@ from watchbill.config.nodes import Entry, Mapping, Node, shown_key
 from watchbill.domain.errors import Problem
 
 MOST_COMBINATIONS = 10_000
+MOST_NAMES = 20
+MOST_ID_CHARACTERS = 200
 _NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
 
 
@@ -51,6 +53,9 @@ def _lists(
         got = "an empty one" if isinstance(mapping, dict) else described(for_each.value)
         message = f"for_each must be a mapping of lists, such as {{region: [eu, us]}}, got {got}"
         problems.append(for_each.value.problem(message, path))
+        return None
+    if len(mapping) > MOST_NAMES:
+        problems.append(for_each.key.problem(f"for_each has more than {MOST_NAMES} names", path))
         return None
     lists = _texts(mapping, path, values, problems)
     combinations = math.prod(len(texts) for texts in lists.values())
@@ -96,5 +101,9 @@ def _text(item: Node, path: str, values: Values, problems: list[Problem]) -> str
         problems.append(
             item.problem("a value of for_each becomes part of an id and cannot be a secret", path)
         )
+        return None
+    if len(text.value) > MOST_ID_CHARACTERS:
+        message = f"a value of for_each becomes part of an id and has at most {MOST_ID_CHARACTERS} characters"
+        problems.append(item.problem(message, path))
         return None
     return text.value

@@ -22,6 +22,14 @@ _EACH = re.compile(r"each\.([A-Za-z_][A-Za-z0-9_]*)")
 _TELLING_NAME = re.compile("pass|secret|token|key|auth|cred", re.IGNORECASE)
 _SCHEME_WORD = re.compile(r"(Bearer|Basic|Token|Digest|ApiKey)?\s*", re.IGNORECASE)
 MASK = "(secret)"
+MOST_CHARACTERS = 1 << 20
+"""That references may put into one text."""
+MOST_CHARACTERS_IN_ALL = 128 << 20
+"""Of all texts that hold references: a few bytes can stand for gigabytes."""
+REFERENCE_COST = 100
+"""Characters that each reference counts for besides, since looking it up takes time too."""
+_TOO_LONG = f"references put more than {MOST_CHARACTERS:,} characters into this text, or there are too many"
+_TOO_MUCH = f"all texts with references are longer than {MOST_CHARACTERS_IN_ALL:,} characters together"
 ANY_EACH: Mapping[str, str] = {}
 """Stands for the ``for_each`` of checks that are not known yet: defaults may name it."""
 
@@ -86,7 +94,7 @@ def _literal_in_secret(text: str) -> str:
     return text if _SCHEME_WORD.fullmatch(text) else MASK
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class Values:
     """Where references get their values.
 
@@ -101,12 +109,17 @@ class Values:
     """Files that were read, so that one load sees one content of each."""
     named: set[str] = field(default_factory=set)
     """Files that checks name: schemas, certificates, keys."""
+    _left: int = MOST_CHARACTERS_IN_ALL
+    _told: bool = False
 
     def interpolate(
         self, text: str, *, folder: str = "", each: Mapping[str, str] | None = None
     ) -> Interpolated:
+        if self._left < 0:
+            told, self._told = self._told, True
+            return _refused("" if told else _TOO_MUCH)
         parts: list[Part] = []
-        end = 0
+        end = added = 0
         for match in _TOKEN.finditer(text):
             if match.start() > end:
                 parts.append(Part(text[end : match.start()]))
@@ -114,13 +127,16 @@ class Values:
             if match[1]:
                 parts.append(Part("$"))
             elif not match[4]:
-                parts.append(
-                    _broken(match[0], f"{match[0][:40]} is not closed; write $${{ for a literal ${{")
-                )
+                parts.append(_not_closed(match[0], text[end:]))
             else:
                 parts.append(self._reference(match[0], match[3], folder, each))
+            added += len(parts[-1].value) + REFERENCE_COST
+            if added > MOST_CHARACTERS:
+                self._left -= added
+                return _refused(_TOO_LONG)
         if end < len(text):
             parts.append(Part(text[end:]))
+        self._left -= len(text) + added
         return Interpolated(tuple(parts), "${" in text.replace("$$", ""))
 
     def _reference(self, token: str, inside: str, folder: str, each: Mapping[str, str] | None) -> Part:
@@ -178,6 +194,16 @@ def _each(token: str, name: str, each: Mapping[str, str] | None) -> Part:
             token, f"for_each has no {shown_key(name)}; it has {', '.join(map(shown_key, sorted(each)))}"
         )
     return Part(each[name])
+
+
+def _not_closed(token: str, rest: str) -> Part:
+    if rest.startswith("{"):
+        return _broken(token, f"{token[:40]}{{ holds another brace; a reference cannot stand in a reference")
+    return _broken(token, f"{token[:40]} is not closed; write $${{ for a literal ${{")
+
+
+def _refused(problem: str) -> Interpolated:
+    return Interpolated((Part("", problem=problem, resolved=False),))
 
 
 def _broken(token: str, problem: str, *, secret: bool = False) -> Part:

@@ -24,6 +24,7 @@ KEY_RULES = {
     "checks": "an id is lower-case letters, digits, dots, dashes and underscores, and starts with a letter or digit",
     "labels": "a label is letters, digits and underscores, and starts with no digit",
 }
+_NAMED = re.compile(r"[a-z_]+(\.[A-Za-z0-9_-]+)?: (a|an|the|look-around) ")
 _CUT = re.compile(r", got |, expected | \(|: |\"")
 
 
@@ -115,7 +116,9 @@ class Explained:
         text = self.tainted.get(id(node))
         if text is None:
             return message
-        left = _CUT.split(message)[0]
+        # A cut at the key's own colon would leave no rule: `interval: a duration is ...`.
+        name, colon, rest = message.partition(": ") if _NAMED.match(message) else ("", "", message)
+        left = name + colon + _CUT.split(rest)[0]
         if any(value in left for value in text.referenced):
             left = "this"
         return f"{left} (what {text.references} holds does not fit)"
@@ -243,7 +246,7 @@ def _advice(kind: str, node: Node) -> str:
 def _seen(node: Node) -> str:
     if isinstance(node.value, bool) or not isinstance(node.value, int | float):
         return ""
-    return f", got {node.value if isinstance(node.value, int) else format(node.value, 'g')}"
+    return f", got {node.value}"
 
 
 def _choice(expected: str, node: Node) -> str:

@@ -212,6 +212,10 @@ class _Composer:
 
     def _pair(self, opened: _Open, key: Node, value: Node) -> None:
         if key.plain and key.value == "<<":
+            if opened.merges:
+                self.problems.append(
+                    key.problem("a second merge key; one takes a list: `<<: [*one, *other]`")
+                )
             opened.merges += value.value if isinstance(value.value, list) else [value]
             return
         name = self._key(key)

@@ -15,10 +15,12 @@ from typing import Any, TypeAlias
 
 from pydantic import BaseModel
 
+from watchbill.config.expansion import MOST_NAMES
 from watchbill.config.fields import CHECK_MODELS, INTERNAL, NOT_WRITTEN, SECTIONS, documented
 from watchbill.domain.checks import (
     ID_PATTERN,
     LABEL_PATTERN,
+    RECORD_TYPES,
     RESERVED_LABELS,
     TYPE_NAMES,
     CheckFields,
@@ -44,6 +46,7 @@ _EXTRA: Mapping[tuple[str, str], Schema] = {
     ("Tls", "host"): {"pattern": _HOST},
     ("Icmp", "host"): {"pattern": _HOST},
     ("TlsOptions", "server_name"): {"pattern": _HOST},
+    ("Dns", "record"): {"enum": [*RECORD_TYPES, *map(str.lower, RECORD_TYPES)]},
     ("Dns", "server"): {"pattern": r"^[^\s/@?#\\%]+$"},
 }
 """What validators demand that pydantic cannot tell."""
@@ -155,6 +158,7 @@ def _for_each() -> Schema:
         "type": "object",
         "description": "Names and lists: one check for every combination, with `${each.NAME}` in its text. Ids get the values appended: `edge-eu`.",
         "minProperties": 1,
+        "maxProperties": MOST_NAMES,
         "propertyNames": {"pattern": "^[A-Za-z_][A-Za-z0-9_]*$"},
         "additionalProperties": {
             "type": "array",
@@ -275,9 +279,7 @@ def _object(raw: Schema, key: str) -> Schema:
     schema: Schema = {"type": "object", "additionalProperties": values}
     if key in _KEYS:
         schema["propertyNames"] = _KEYS[key]
-    if "minProperties" in raw:
-        schema["minProperties"] = raw["minProperties"]
-    return schema
+    return schema | {name: raw[name] for name in ("minProperties", "maxProperties") if name in raw}
 
 
 def _list(raw: Schema, key: str) -> Schema:

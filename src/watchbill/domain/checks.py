@@ -42,6 +42,8 @@ RESERVED_LABELS = frozenset(
         "target", "outcome", "reason", "phase",
     }
 )  # fmt: skip
+MOST_LABELS = 64
+"""Of one check: each makes every series of it longer."""
 DEFAULT_TIMEOUT = timedelta(seconds=5)
 RECORD_TYPES = (
     "A",
@@ -73,6 +75,7 @@ CheckId = Annotated[str, Field(pattern=ID_PATTERN, max_length=200)]
 ServiceId = Annotated[str, Field(pattern=ID_PATTERN, max_length=200)]
 LabelName = Annotated[str, Field(pattern=LABEL_PATTERN, max_length=200), AfterValidator(_label_name)]
 LabelValue = Annotated[str, Field(max_length=1000)]
+Labels = Annotated[dict[LabelName, LabelValue], Field(max_length=MOST_LABELS)]
 Port = Annotated[int, Field(ge=1, le=65535, strict=True)]
 IpFamily = Literal[4, 6]
 
@@ -108,7 +111,7 @@ class Service(Declared):
     """Who looks after it: a team or a person."""
     runbook: str = ""
     """Where it says what to do when the service is down."""
-    labels: dict[LabelName, LabelValue] = Field(default_factory=dict)
+    labels: Labels = Field(default_factory=dict)
     """Labels of every check of the service; the checks' own win."""
 
 
@@ -174,7 +177,7 @@ class CheckFields(Declared):
     """How often it is probed: at least 1s, and at least `limits.min_interval`."""
     timeout: Duration = DEFAULT_TIMEOUT
     """How long one probe may take in all: at most the interval. By default 5s, or the interval if that is shorter."""
-    labels: dict[LabelName, LabelValue] = Field(default_factory=dict)
+    labels: Labels = Field(default_factory=dict)
     """Labels of its Prometheus series. They merge key by key with those of its service and of the defaults."""
     references: dict[str, str] = Field(default_factory=dict)
     """Dotted path of a field built from a secret -> the text to show in its place (``${TOKEN}``)."""
@@ -256,7 +259,7 @@ class Http(CheckFields):
     """What to ask for. `user:password@` in it is sent as basic auth and is a secret."""
     method: Annotated[str, AfterValidator(_method)] = "GET"
     """The request's method."""
-    headers: dict[HeaderName, HeaderValue] = Field(default_factory=dict)
+    headers: dict[HeaderName, HeaderValue] = Field(default_factory=dict, max_length=200)
     """Headers to send; their values are secrets. Another origin that a redirect leads to does not get them."""
     body: SecretStr | None = None
     """The request's body, a secret."""

@@ -9,7 +9,7 @@ from typing import Annotated, Literal
 
 from pydantic import AfterValidator, Field, StrictBool
 
-from watchbill.domain.checks import Check, CheckId, LabelName, LabelValue, Service, ServiceId
+from watchbill.domain.checks import Check, CheckId, Labels, Service, ServiceId
 from watchbill.domain.expectations import Declared
 from watchbill.domain.specs import masked_spec, spec_digest
 from watchbill.domain.units import Duration
@@ -39,7 +39,7 @@ class Defaults(Declared):
     """How often they are probed."""
     timeout: Duration | None = None
     """How long one probe may take in all."""
-    labels: dict[LabelName, LabelValue] = Field(default_factory=dict)
+    labels: Labels = Field(default_factory=dict)
     """Labels of their Prometheus series."""
 
 
