@@ -9,8 +9,10 @@ from watchbill.domain.checks import Dns, Http, Icmp, parse_check
 from watchbill.domain.expectations import (
     answer_failures,
     body_failures,
+    compile_path,
     header_failures,
     latency_failures,
+    schema_validator,
     status_meets,
     validity_failures,
 )
@@ -20,6 +22,10 @@ def http(**expect: object) -> Http:
     check = parse_check({"id": "a", "type": "http", "url": "http://a/", "expect": expect})
     assert isinstance(check, Http)
     return check
+
+
+def messages(check: Http, body: str) -> list[str]:
+    return [failure.message for failure in body_failures(check.expect, body, truncated=False, limit=1 << 20)]
 
 
 @pytest.mark.parametrize(
@@ -96,6 +102,49 @@ def test_a_body_that_is_no_json_says_so_once() -> None:
 def test_json_nested_past_all_bounds_is_a_failure_not_a_crash() -> None:
     [failure] = body_failures(http(json={"$.a": 1}).expect, "[" * 200_000, truncated=False, limit=9)
     assert failure.message.startswith("body must be JSON")
+
+
+@pytest.mark.parametrize("function", ["match", "search"])
+def test_patterns_in_a_json_path_take_linear_time(function: str) -> None:
+    rule = {f"$[?{function}(@, '(.|a)*[0-9]')]": "x"}
+    said = messages(http(json=rule), json.dumps(["a" * 5000 + "c"]))
+    assert said == [f'{next(iter(rule))} must be "x", but selects nothing']
+
+
+@pytest.mark.parametrize(
+    ("path", "selected"),
+    [
+        ("$[?match(@, 'a.')]", "ab"),
+        ("$[?search(@, 'c\\\\d')]", "abc1"),
+        ("$[?match(@, 'b')]", None),
+        ("$[?search(@, '[')]", None),
+        ("$[?search(@, @)]", "ab"),
+    ],
+)
+def test_patterns_in_a_json_path_are_those_of_everywhere(path: str, selected: str | None) -> None:
+    seen = compile_path(path).find(["ab", "abc1", 7, "\ud800"]).values()
+    assert seen[:1] == ([selected] if selected else [])
+
+
+def test_a_large_body_is_told_its_first_violation_of_a_schema_alone() -> None:
+    check = http(json_schema={"items": {"type": "string"}})
+    few, many = json.dumps([1] * 7), json.dumps([1] * 300_000)
+    assert len(messages(check, few)) == 6
+    assert messages(check, few)[-1] == "more than 5 violations of the JSON Schema"
+    assert messages(check, many) == ['body[0] must meet the JSON Schema: 1 is not of type "string"']
+
+
+@pytest.mark.parametrize("filler", ["", " " * 10_000])
+def test_a_document_too_deep_to_be_quoted_is_a_violation_and_not_a_crash(filler: str) -> None:
+    deep = "[" * 800 + "]" * 800 + filler
+    [said] = messages(http(json_schema={"type": "object"}), deep)
+    assert said.startswith("body must meet the JSON Schema, but does not")
+    assert messages(http(json_schema={"type": "array"}), deep) == []
+
+
+def test_a_schema_is_never_fetched() -> None:
+    with pytest.raises(ValueError, match="Retrieval is disabled"):
+        schema_validator('{"$ref": "http://127.0.0.1:1/schema.json"}')
 
 
 def test_a_truncated_body_is_not_judged() -> None:

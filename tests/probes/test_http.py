@@ -343,6 +343,22 @@ async def test_only_a_large_body_is_judged_off_the_loop() -> None:
 
 
 @pytest.mark.parametrize(
+    ("expect", "offloaded"),
+    [
+        ({"body": {"contains": "1"}}, 0),
+        ({"body": {"matches": "1"}}, 1),
+        ({"json": {"$[0]": 1}}, 1),
+        ({"json_schema": {"type": "array"}}, 1),
+    ],
+)
+async def test_what_is_costly_to_judge_leaves_the_loop_sooner(expect: dict[str, Any], offloaded: int) -> None:
+    async with http_server(response(b"[" + b"1," * 5000 + b"1]")) as server, open_prober() as probe:
+        result = await probe("http", url=server.url(), expect=expect)
+        assert probe.offloaded == offloaded
+    assert told(result) == []
+
+
+@pytest.mark.parametrize(
     "charset", ["punycode", "unicode_escape", "hex", "undefined", "../x", "ü", "x" * 5000]
 )
 async def test_a_charset_that_is_none_is_read_as_utf_8(charset: str) -> None:

@@ -17,6 +17,7 @@ from typing import Annotated, Any, Literal, TypeAlias
 import jsonpath_rfc9535
 import jsonschema_rs
 import re2
+from jsonpath_rfc9535.function_extensions import ExpressionType, FilterFunction
 from pydantic import (
     AfterValidator,
     BaseModel,
@@ -75,9 +76,13 @@ def compile_pattern(pattern: str) -> Any:
 
     :raises ValueError: where the pattern is no RE2 (look-around and back-references are not).
     """
+    return _compile(pattern, most_bytes=8 << 20)
+
+
+def _compile(pattern: str, *, most_bytes: int) -> Any:
     options = re2.Options()
     options.log_errors = False
-    options.max_mem = 8 << 20
+    options.max_mem = most_bytes
     try:
         return re2.compile(pattern, options)
     except re2.error as error:
@@ -231,11 +236,48 @@ def status_meets(rules: Iterable[str], status: int) -> bool:
 
 JsonScalar: TypeAlias = str | int | float | bool | None
 
+COUNTED_CHARACTERS = 8 * 1024
+"""Up to this size of a body every violation of a JSON Schema is looked for: in 1 MiB that takes seconds."""
+
+
+class _Search(FilterFunction):
+    """``search()`` and ``match()`` by RE2: the library's own take exponential time on foreign text."""
+
+    arg_types = [ExpressionType.VALUE, ExpressionType.VALUE]  # noqa: RUF012 - the base class has it so
+    return_type = ExpressionType.LOGICAL
+
+    def __init__(self, *, whole: bool) -> None:
+        self._whole = whole
+
+    def __call__(self, text: object, pattern: object) -> bool:
+        if not isinstance(text, str) or not isinstance(pattern, str):
+            return False
+        try:
+            compiled = _compile_in_path(pattern)
+            return bool(compiled.fullmatch(text) if self._whole else compiled.search(text))
+        except ValueError:  # no pattern, or half of a surrogate pair, which JSON can spell
+            return False
+
+
+@lru_cache(maxsize=64)  # a document may bring patterns of its own
+def _compile_in_path(pattern: str) -> Any:
+    return _compile(pattern, most_bytes=1 << 20)
+
+
+class _Paths(jsonpath_rfc9535.JSONPathEnvironment):
+    def setup_function_extensions(self) -> None:
+        super().setup_function_extensions()
+        self.function_extensions["match"] = _Search(whole=True)
+        self.function_extensions["search"] = _Search(whole=False)
+
+
+_paths = _Paths()
+
 
 @lru_cache(maxsize=4096)
 def compile_path(path: str) -> jsonpath_rfc9535.JSONPathQuery:
     try:
-        return jsonpath_rfc9535.compile(path)
+        return _paths.compile(path)
     except jsonpath_rfc9535.JSONPathError as error:
         raise ValueError(f"not a JSONPath (RFC 9535), such as $.status: {error.args[0]}") from None
 
@@ -274,7 +316,7 @@ def _json_schema(value: object, info: ValidationInfo) -> object:
 def schema_validator(document: str) -> Any:
     """:raises ValueError: where the document is not a JSON Schema."""
     try:
-        return jsonschema_rs.validator_for(json.loads(document))
+        return jsonschema_rs.validator_for(json.loads(document), offline=True)
     except (ValueError, jsonschema_rs.ValidationError, jsonschema_rs.ReferencingError) as error:
         raise ValueError(f"not a valid JSON Schema: {str(error).splitlines()[0]}") from None
 
@@ -290,21 +332,20 @@ def json_failures(rules: Mapping[str, JsonScalar], document: object) -> list[Fai
     failures: list[Failure] = []
     for path, expected in rules.items():
         try:
-            seen = compile_path(path).find(document).values()  # type: ignore[arg-type]
+            seen = (node.value for node in compile_path(path).finditer(document))  # type: ignore[arg-type]
+            message = _value_problem(path, expected, seen)
         except (jsonpath_rfc9535.JSONPathError, RecursionError) as error:
-            failures.append(Failure(Reason.JSON, f"{path} could not be evaluated: {type(error).__name__}"))
-            continue
-        message = _value_problem(path, expected, seen)
+            message = f"{path} could not be evaluated: {type(error).__name__}"
         if message:
             failures.append(Failure(Reason.JSON, message))
     return failures
 
 
-def _value_problem(path: str, expected: JsonScalar, seen: Sequence[object]) -> str | None:
-    if not seen:
-        return f"{path} must be {_wanted(expected)}, but selects nothing"
+def _value_problem(path: str, expected: JsonScalar, seen: Iterable[object]) -> str | None:
     match = _COMPARISON.match(expected) if isinstance(expected, str) else None
+    nothing = True
     for value in seen:
+        nothing = False
         if match is not None:
             comparable = isinstance(value, int | float) and not isinstance(value, bool)
             if not comparable or not _OPERATORS[match[1]](value, float(match[2])):
@@ -314,7 +355,7 @@ def _value_problem(path: str, expected: JsonScalar, seen: Sequence[object]) -> s
                 return f"{path} must be {_wanted(expected)}, got {shorten(value)}"
         elif value != expected:
             return f"{path} must be {_wanted(expected)}, got {shorten(value)}"
-    return None
+    return f"{path} must be {_wanted(expected)}, but selects nothing" if nothing else None
 
 
 def _wanted(expected: JsonScalar) -> str:
@@ -323,22 +364,40 @@ def _wanted(expected: JsonScalar) -> str:
     return json.dumps(expected, ensure_ascii=False)
 
 
-def schema_failures(schema: JsonSchema, document: object, *, most: int = 5) -> list[Failure]:
+def schema_failures(
+    schema: JsonSchema, document: object, *, most: int = 5, exhaustive: bool = True
+) -> list[Failure]:
+    """The violations, at most ``most`` and a word that there are more; without ``exhaustive`` the first one."""
     failures: list[Failure] = []
-    for error in schema_validator(schema.document).iter_errors(document):
-        if len(failures) == most:
-            failures.append(Failure(Reason.SCHEMA, f"more than {most} violations of the JSON Schema"))
-            break
-        place = "".join(
-            f"[{part!r}]" if isinstance(part, str) else f"[{part}]" for part in error.instance_path
-        )
-        message = (
-            error.message
-            if len(error.message) <= 2 * SHOWN_CHARACTERS
-            else error.message[: 2 * SHOWN_CHARACTERS] + "…"
-        )
-        failures.append(Failure(Reason.SCHEMA, f"body{place} must meet the JSON Schema: {message}"))
+    try:
+        for error in _violations(schema_validator(schema.document), document, exhaustive=exhaustive):
+            if len(failures) == most:
+                failures.append(Failure(Reason.SCHEMA, f"more than {most} violations of the JSON Schema"))
+                break
+            failures.append(_violation(error))
+    except ValueError as error:  # a document nested too deeply to be copied into an error
+        failures.append(Failure(Reason.SCHEMA, f"body must meet the JSON Schema, but does not ({error})"))
     return failures
+
+
+def _violations(
+    validator: Any, document: object, *, exhaustive: bool
+) -> Iterable[jsonschema_rs.ValidationError]:
+    if exhaustive:
+        yield from validator.iter_errors(document)
+        return
+    try:
+        validator.validate(document)
+    except jsonschema_rs.ValidationError as error:
+        yield error
+
+
+def _violation(error: jsonschema_rs.ValidationError) -> Failure:
+    place = "".join(f"[{part!r}]" if isinstance(part, str) else f"[{part}]" for part in error.instance_path)
+    message = error.message
+    if len(message) > 2 * SHOWN_CHARACTERS:
+        message = message[: 2 * SHOWN_CHARACTERS] + "…"
+    return Failure(Reason.SCHEMA, f"body{place} must meet the JSON Schema: {message}")
 
 
 # --- what each type may expect ------------------------------------------------------------------------
@@ -508,7 +567,7 @@ def body_failures(expect: HttpExpect, text: str, *, truncated: bool, limit: int)
     if expect.json_:
         failures += json_failures(expect.json_, document)
     if expect.json_schema:
-        failures += schema_failures(expect.json_schema, document)
+        failures += schema_failures(expect.json_schema, document, exhaustive=len(text) <= COUNTED_CHARACTERS)
     return failures
 
 

@@ -33,7 +33,9 @@ from watchbill.probes.attempt import Attempt
 from watchbill.probes.transport import ProbeTransport
 
 OFFLOADED_BYTES = 64 * 1024
-"""A larger body is judged off the event loop."""
+"""A larger body is judged off the event loop..."""
+OFFLOADED_COSTLY_BYTES = 8 * 1024
+"""...and one of this size where patterns or JSON are judged, which take up to 5 us a byte."""
 JUDGING_SECONDS = 5
 MOST_CODINGS = 2
 LARGE_STEP = 256 * 1024
@@ -254,12 +256,18 @@ async def _judge_body(
     judge = partial(
         _body_failures, check.expect, body, charset=charset, truncated=truncated, limit=check.max_body_bytes
     )
-    if len(body) <= OFFLOADED_BYTES:
+    if len(body) <= _judged_here(check.expect):
         return judge()
     # What was received in time is judged in peace: a busy machine of ours must not look like a slow target.
     with anyio.move_on_after(JUDGING_SECONDS, shield=True):
         return await offload(judge)
     return [Failure(Reason.INTERNAL, f"the body could not be judged within {JUDGING_SECONDS}s")]
+
+
+def _judged_here(expect: HttpExpect) -> int:
+    """How large a body is judged without leaving the event loop."""
+    costly = expect.json_ or expect.json_schema or (expect.body is not None and expect.body.matches)
+    return OFFLOADED_COSTLY_BYTES if costly else OFFLOADED_BYTES
 
 
 def _body_failures(
