@@ -220,7 +220,7 @@ def test_checks_that_are_wrong_count_as_checks_too(tmp_path: Path, monkeypatch: 
     text = f"version: 1\nchecks:\n  a: {{type: icmp, for_each: &each {{x: {list(range(100))}}}}}\n{many}"
     found = said(tmp_path, text.encode())
     assert sum("more than 1,000 checks" in line for line in found) == 1
-    assert sum("`host` is missing" in line for line in found) == 11
+    assert sum("`host` is missing" in line for line in found) == 10
 
 
 def test_names_that_are_nowhere_near_are_not_searched_for_forever(tmp_path: Path) -> None:
