@@ -22,7 +22,7 @@ from watchbill.domain.schedule import offset_of
 from watchbill.domain.units import SECOND, Instant, Micros, to_datetime
 from watchbill.ports import Coverage
 from watchbill.storage import open_storage
-from watchbill.storage.duckdb_file import connect
+from watchbill.storage.duckdb_connection import connect
 
 LENGTH: Micros = 2 * DAY + 7_000 * SECOND
 NAMES = ("alpha", "beta")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import random
+import shutil
 import subprocess
 import sys
 from collections.abc import Callable
@@ -178,6 +179,69 @@ async def test_a_file_that_cannot_be_used_is_refused_with_the_remedy(
     assert message.startswith(f"{duckdb_path}: {said}")
     assert "\n" not in message
     assert not caught.value.retryable
+
+
+async def test_an_older_copy_restored_under_a_newer_log_is_not_given_that_log(duckdb_path: Path) -> None:
+    """The log's batches do not follow on the copy's: the ones between would be gone without a word."""
+    backup = duckdb_path.with_name("backup")
+    for first in (0, 5):
+        async with open_storage(str(duckdb_path)) as store:
+            for number in range(first, first + 5):
+                await store.commit(numbered(number))
+        if not first:
+            shutil.copy(duckdb_path, backup)
+    acknowledged = 10 + kill_after(start_writing(duckdb_path, 10), 10, first=10)
+    duckdb_path.with_name("history.duckdb.seq").write_text(f'{{"": {acknowledged}}}')
+    backup.rename(duckdb_path)
+    with capture_logs() as logs:
+        assert await slots_stored(duckdb_path) == slots("shop", 5 * ROWS)
+    said = {line["event"]: line for line in logs}
+    assert (duckdb_path.parent / said["history.log_of_another_file"]["kept_as"]).stat().st_size > 0
+    assert said["history.batches_lost"]["batches"] == acknowledged - 5
+    assert "history.log_rebuilt" not in said
+
+
+async def test_a_link_is_followed_and_stays_a_link(tmp_path: Path) -> None:
+    volume, here = tmp_path / "volume", tmp_path / "here"
+    volume.mkdir()
+    here.mkdir()
+    (here / "history.duckdb").symlink_to(volume / "real.duckdb")
+    async with open_storage(str(here / "history.duckdb")) as store:
+        await store.commit(numbered(0))
+        with pytest.raises(StorageLockedError):
+            async with open_storage(str(volume / "real.duckdb")):
+                pass
+    assert (here / "history.duckdb").is_symlink()
+    assert await slots_stored(volume / "real.duckdb") == slots("shop", ROWS)
+    assert [file.name for file in here.iterdir()] == ["history.duckdb"]
+
+
+async def test_a_folder_or_a_pipe_is_no_file(tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "pipe")
+    for path in (tmp_path, tmp_path / "pipe"):
+        with pytest.raises(StorageError, match=f"^{path}: not a file; give --storage another path$"):
+            async with open_storage(str(path)):
+                pass
+    assert not (tmp_path / "pipe.lock").exists()
+
+
+async def test_a_log_left_without_its_file_is_kept_and_said(duckdb_path: Path) -> None:
+    killed_with_a_log(duckdb_path)
+    duckdb_path.unlink()
+    with capture_logs() as logs:
+        assert await slots_stored(duckdb_path) == []
+    [left] = [line for line in logs if line["event"] == "history.log_without_file"]
+    assert (duckdb_path.parent / left["kept_as"]).stat().st_size > 0
+
+
+@pytest.mark.parametrize("content", ["", "[]", '{"": "x"}', '{"": 1e999}', "[" * 100_000, "\x00"])
+async def test_a_spoiled_mark_promises_nothing(duckdb_path: Path, content: str) -> None:
+    async with open_storage(str(duckdb_path)) as store:
+        await store.commit(numbered(0))
+    duckdb_path.with_name("history.duckdb.seq").write_text(content)
+    with capture_logs() as logs:
+        assert await slots_stored(duckdb_path) == slots("shop", ROWS)
+    assert logs == []
 
 
 @pytest.mark.parametrize(

@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
+import anyio
+
 from watchbill.domain.errors import StorageError
 from watchbill.ports import Storage
 from watchbill.storage.memory import MemoryStorage
@@ -33,7 +35,8 @@ async def open_storage(url: str, *, location: str = "") -> AsyncIterator[Storage
     try:
         yield store
     finally:
-        await store.close()
+        with anyio.CancelScope(shield=True):  # not closed, it would stay locked for the rest of the process
+            await store.close()
 
 
 def _path(url: str) -> str:

@@ -8,8 +8,8 @@ statement fails until :meth:`DuckDbStorage.reopen`.
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager, suppress
+from collections.abc import AsyncIterator, Callable, Iterator, Sequence
+from contextlib import asynccontextmanager, suppress
 from functools import partial
 from typing import Any, TypeVar
 
@@ -30,6 +30,8 @@ from watchbill.storage.rows import Row, latest_horizon, result_of, stored_result
 T = TypeVar("T")
 READERS = 2
 ROWS_A_FETCH = 1_000  # converting rows holds the interpreter lock: 1,000 take about a millisecond
+LONGEST_QUESTION_SECONDS = 60.0
+INTERRUPTED_EVERY_SECONDS = 0.05  # DuckDB forgets an interruption that comes between two statements
 PRUNED_AT_ONCE: Micros = 3_600 * SECOND
 MARK_EVERY_SECONDS = 1.0
 
@@ -60,9 +62,11 @@ class DuckDbStorage:
         self._location = location
         self._writer = anyio.CapacityLimiter(1)
         self._readers = anyio.CapacityLimiter(READERS)
+        self._reading_threads = anyio.CapacityLimiter(READERS)
         self._database: duckdb.DuckDBPyConnection | None = None
         self._write_cursor: duckdb.DuckDBPyConnection | None = None
         self._read_cursors: list[duckdb.DuckDBPyConnection] = []
+        self._asking: set[anyio.CancelScope] = set()
         self._writing: Writing | None = None
         self._attempted: tuple[Batch, int] | None = None
         self._marked_at = 0.0
@@ -86,11 +90,11 @@ class DuckDbStorage:
         return gone
 
     async def reopen(self) -> None:
-        async with self._every_reader():
+        async with self._nobody_asking():
             await self._in_writer(self._reopen)
 
     async def close(self) -> None:
-        async with self._every_reader():
+        async with self._nobody_asking():
             await self._in_writer(self._close)
 
     def statistics(self) -> StorageStatistics:
@@ -203,7 +207,7 @@ class DuckDbStorage:
         assert self._writing is not None  # noqa: S101 - loaded by whoever calls
         sequence = self._writing.sequences.get(self._location, 0)
         if sequence != self._marked and time.monotonic() - self._marked_at >= MARK_EVERY_SECONDS:
-            self._file.mark(self._location, sequence)
+            self._file.log.mark(self._location, sequence)
             self._marked, self._marked_at = sequence, time.monotonic()
 
     # --- whose turn it is ---------------------------------------------------------------------------
@@ -217,52 +221,80 @@ class DuckDbStorage:
             raise StorageError(f"{self._file.path}: {reason}; free some space or mend the folder") from error
 
     async def _in_reader(self, question: Callable[[duckdb.DuckDBPyConnection], T]) -> T:
-        return await anyio.to_thread.run_sync(partial(self._ask, question), limiter=self._readers)
+        """The answer, in one read-only transaction; a question that is given up is interrupted.
 
-    def _ask(self, question: Callable[[duckdb.DuckDBPyConnection], T]) -> T:
-        try:
-            with self._reading() as cursor:
-                return question(cursor)
-        except duckdb.Error as error:
-            raise self._file.error(error) from error
+        :raises StorageError: it took too long, or the store had to be opened anew or closed meanwhile.
+        """
+        with anyio.move_on_after(LONGEST_QUESTION_SECONDS) as asking:
+            self._asking.add(asking)
+            try:
+                async with self._readers:
+                    return await self._answered(question)
+            finally:
+                self._asking.discard(asking)
+        raise StorageError(
+            f"{self._file.path}: no answer within {LONGEST_QUESTION_SECONDS:.0f} s or before the file was closed; "
+            "ask for a shorter period, or again"
+        )
 
-    @contextmanager
-    def _reading(self) -> Iterator[duckdb.DuckDBPyConnection]:
+    async def _answered(self, question: Callable[[duckdb.DuckDBPyConnection], T]) -> T:
         if not self._read_cursors:
             raise StorageError(f"{self._file.path}: closed; open it again")
         cursor = self._read_cursors.pop()
+        done = anyio.Event()
+        try:
+            async with anyio.create_task_group() as tasks:
+                tasks.start_soon(_interrupt_if_cancelled, cursor, done, name="history question")
+                with anyio.CancelScope(shield=True):
+                    answer = await anyio.to_thread.run_sync(
+                        self._ask, cursor, question, limiter=self._reading_threads
+                    )
+                    done.set()
+        finally:
+            self._read_cursors.append(cursor)
+        if isinstance(answer, StorageError):
+            raise answer
+        return answer
+
+    def _ask(
+        self, cursor: duckdb.DuckDBPyConnection, question: Callable[[duckdb.DuckDBPyConnection], T]
+    ) -> T | StorageError:
+        """An error is returned, since a task group would wrap what is raised."""
         try:
             cursor.execute("BEGIN TRANSACTION READ ONLY")
-            yield cursor
+            return question(cursor)
+        except duckdb.Error as error:
+            return self._file.error(error)
         finally:
             _roll_back(cursor)
-            self._read_cursors.append(cursor)
 
-    def _every_reader(self) -> _AllOf:
-        return _AllOf(self._readers)
-
-
-class _AllOf:
-    """Every token of a limiter: nobody else works meanwhile."""
-
-    def __init__(self, limiter: anyio.CapacityLimiter) -> None:
-        self._limiter = limiter
-        self._borrowers = [object() for _ in range(READERS)]
-
-    async def __aenter__(self) -> None:
+    @asynccontextmanager
+    async def _nobody_asking(self) -> AsyncIterator[None]:
+        """Who asks is interrupted: a slow question must not hold up a store that has to be healed or closed."""
+        for asking in self._asking:
+            asking.cancel()
+        borrowers = [object() for _ in range(READERS)]
         held = []
         try:
-            for borrower in self._borrowers:
-                await self._limiter.acquire_on_behalf_of(borrower)
+            for borrower in borrowers:
+                await self._readers.acquire_on_behalf_of(borrower)
                 held.append(borrower)
-        except BaseException:
+            yield
+        finally:
             for borrower in held:
-                self._limiter.release_on_behalf_of(borrower)
-            raise
+                self._readers.release_on_behalf_of(borrower)
 
-    async def __aexit__(self, *_: object) -> None:
-        for borrower in self._borrowers:
-            self._limiter.release_on_behalf_of(borrower)
+
+async def _interrupt_if_cancelled(cursor: duckdb.DuckDBPyConnection, done: anyio.Event) -> None:
+    try:
+        await done.wait()
+    except anyio.get_cancelled_exc_class():
+        with anyio.CancelScope(shield=True):
+            while not done.is_set():
+                cursor.interrupt()
+                with anyio.move_on_after(INTERRUPTED_EVERY_SECONDS):
+                    await done.wait()
+        raise
 
 
 def _rows(cursor: duckdb.DuckDBPyConnection, query: str, *values: object) -> Iterator[tuple[Any, ...]]:

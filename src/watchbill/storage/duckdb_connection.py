@@ -1,0 +1,73 @@
+"""How the DuckDB file is opened, hardened, and what its refusals mean."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+import duckdb
+
+from watchbill.domain.errors import StorageError, StorageLockedError
+
+STORAGE_VERSION = "v1.4.0"  # unpinned, DuckDB 2.0 writes files that only the newest version reads
+CONFIG: dict[str, str | bool | int | float | list[str]] = {
+    "storage_compatibility_version": STORAGE_VERSION,
+    "threads": 2,
+    "memory_limit": "512MB",
+    "max_temp_directory_size": "1GB",
+    "autoinstall_known_extensions": False,
+    "autoload_known_extensions": False,
+}
+_SETTINGS = (
+    "SET TimeZone = 'UTC'",
+    "SET enable_external_access = false",
+    "SET lock_configuration = true",
+)
+_MOVE_AWAY = "not a DuckDB database; move it away, or give --storage another path"
+_REMEDIES = (
+    ("not a valid DuckDB database file", _MOVE_AWAY),
+    ("sqlite_scanner", _MOVE_AWAY),
+    (
+        "newer version of DuckDB",
+        "written by a newer DuckDB; upgrade watchbill, or give --storage another path",
+    ),
+    (
+        "Could not read enough bytes",
+        "the file is cut short; restore it from a backup, or move it away to start anew",
+    ),
+    ("Corrupt database file", "the file is damaged; restore it from a backup, or move it away to start anew"),
+    ("Permission denied", "no permission; make the file and its folder writable for this user"),
+)
+
+
+def connect(path: Path) -> duckdb.DuckDBPyConnection:
+    """:raises duckdb.Error: it cannot be opened; :func:`storage_error` says what that means."""
+    connection = duckdb.connect(str(path), config=CONFIG)
+    try:
+        for statement in _SETTINGS:
+            connection.execute(statement)
+    except duckdb.Error:
+        connection.close()
+        raise
+    return connection
+
+
+def storage_error(path: Path, cause: duckdb.Error) -> StorageError:
+    """What DuckDB said as one line with the file and the remedy."""
+    text = " ".join(str(cause).split())
+    if "Could not set lock" in text:
+        pid = re.search(r"PID (\d+)", text)
+        return held_by(path, pid[1] if pid else "unknown")
+    for sign, remedy in _REMEDIES:
+        if sign in text:
+            return StorageError(f"{path}: {remedy} ({text[:200]})", retryable=False)
+    if "No space left" in text or "File too large" in text:
+        return StorageError(f"{path}: the disk is full; free some space ({text[:200]})")
+    refused = isinstance(cause, duckdb.DataError | duckdb.IntegrityError | duckdb.ProgrammingError)
+    return StorageError(f"{path}: {text[:400]}", retryable=not refused)
+
+
+def held_by(path: Path, pid: str) -> StorageLockedError:
+    return StorageLockedError(
+        f"{path}: in use by process {pid}; stop that process, or give this one another file with --storage"
+    )
