@@ -326,7 +326,7 @@ class Authority:
 
     def issue(
         self,
-        *names: str,
+        *names: str | x509.GeneralName,
         valid_from: datetime = NOW - DAY,
         valid_until: datetime = NOW + 90 * DAY,
         client: bool = False,
@@ -334,7 +334,7 @@ class Authority:
         common_name: str = "",
     ) -> Issued:
         key = ec.generate_private_key(ec.SECP256R1())
-        common_name = common_name or (names[0] if names else "nameless")
+        common_name = common_name or next((name for name in names if isinstance(name, str)), "nameless")
         certificate = self._sign(
             common_name,
             key,
@@ -363,7 +363,7 @@ class Authority:
         issuer_key: ec.EllipticCurvePrivateKey,
         issuer: str,
         *,
-        names: Sequence[str],
+        names: Sequence[str | x509.GeneralName],
         valid_from: datetime,
         valid_until: datetime,
         usage: x509.ObjectIdentifier | None = None,
@@ -397,7 +397,9 @@ def _common_name(text: str) -> x509.Name:
     return x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, text)])
 
 
-def _general_name(name: str) -> x509.GeneralName:
+def _general_name(name: str | x509.GeneralName) -> x509.GeneralName:
+    if isinstance(name, x509.GeneralName):
+        return name
     try:
         return x509.IPAddress(ipaddress.ip_address(name))
     except ValueError:

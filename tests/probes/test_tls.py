@@ -9,6 +9,7 @@ from typing import Any
 
 import anyio
 import pytest
+from cryptography import x509
 
 from tests.probes.support import BOTH_LOOPS, LOOP_NAMES, open_prober, told
 from tests.servers import DAY, LOOPBACK, NOW, Authority, Issued, hang, no_socket_left, serving, shake_hands
@@ -105,6 +106,62 @@ async def test_what_is_wrong_with_a_certificate_is_said_and_its_facts_are_kept(
         assert result.facts["tls_version"] == "TLSv1.3"
         assert list(result.phases) == ["resolve", "connect", "tls"]
         assert sum(result.phases.values()) == pytest.approx(result.duration_seconds, abs=1e-9)
+
+
+@pytest.mark.parametrize(
+    ("names", "host", "fits"),
+    [
+        (("shop.test",), "shop.test", True),
+        (("SHOP.Test",), "shop.test", True),
+        (("shop.test",), "shop.test.", True),
+        (("*.shop.test",), "www.shop.test", True),
+        (("*.shop.test",), "a.www.shop.test", False),
+        (("*.shop.test",), "shop.test", False),
+        (("xn--bcher-kva.test",), "bücher.test", True),
+        (("*.test",), "shop.test", False),
+        (("shop.test", "*", "not a name", "*.*.test"), "shop.test", True),
+        (("*", "not a name"), "shop.test", False),
+    ],
+)
+async def test_whose_certificate_it_is(
+    authority: Authority, names: tuple[str, ...], host: str, fits: bool
+) -> None:
+    """Names that are none, which are common, do not spoil those beside them."""
+    issued = authority.issue(*names, common_name="x")
+    async with (
+        serving(hang, tls=issued.context()) as server,
+        open_prober(names={host: LOOPBACK}) as probe,
+    ):
+        result = await probe("tls", host=host, port=server.port, tls={"ca_file": authority.ca_file})
+    wrong = f"certificate is not for {host} but for {', '.join(names)}"
+    assert told(result) == ([] if fits else [(Reason.CERTIFICATE, wrong)])
+
+
+async def test_a_name_that_is_an_address_is_no_address(authority: Authority) -> None:
+    issued = authority.issue(x509.DNSName("127.0.0.1"), "shop.test")
+    async with (
+        serving(hang, tls=issued.context()) as server,
+        open_prober(names={"shop.test": LOOPBACK}) as probe,
+    ):
+        declared = {"port": server.port, "tls": {"ca_file": authority.ca_file}}
+        by_name = await probe("tls", host="shop.test", **declared)
+        by_address = await probe("tls", host="127.0.0.1", **declared)
+    assert told(by_name) == []
+    assert by_address.reason is Reason.CERTIFICATE
+
+
+async def test_a_certificate_of_thousands_of_names_is_read_and_its_facts_are_bounded(
+    authority: Authority,
+) -> None:
+    names = [f"host-{number}.test" for number in range(3000)]
+    issued = authority.issue(*names)
+    async with (
+        serving(hang, tls=issued.context()) as server,
+        open_prober(names={names[-1]: LOOPBACK}) as probe,
+    ):
+        result = await probe("tls", host=names[-1], port=server.port, tls={"ca_file": authority.ca_file})
+    assert told(result) == []
+    assert result.facts["certificate_names"] == names[:100]
 
 
 async def test_an_issuer_that_nobody_knows(authority: Authority) -> None:

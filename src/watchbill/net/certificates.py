@@ -5,20 +5,21 @@ from __future__ import annotations
 import hashlib
 import ipaddress
 import warnings
-from collections.abc import Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 
 import service_identity
 from cryptography import x509
 from cryptography.exceptions import UnsupportedAlgorithm
-from service_identity.cryptography import extract_patterns
-from service_identity.hazmat import DNS_ID, CertificatePattern, IPAddress_ID, verify_service_identity
+from service_identity.hazmat import DNS_ID, DNSPattern, verify_service_identity
 
 from watchbill.domain.units import isoformat, to_instant
 from watchbill.ports import Certificate
 
 REMEMBERED = 4096
+LARGE_BYTES, LARGE_REMEMBERED = 8 * 1024, 32
+"""A certificate may name thousands of hosts; a target that shows another such one each time must not fill memory."""
 NAMES_SHOWN = 10
 # All that cryptography and service-identity raise over bytes that are no proper certificate.
 _UNREADABLE = (
@@ -29,16 +30,16 @@ _UNREADABLE = (
     x509.DuplicateExtension,
     x509.InvalidVersion,
     x509.UnsupportedGeneralNameType,
-    service_identity.CertificateError,
 )
 
 
 @dataclass(frozen=True, slots=True)
 class SeenCertificate:
-    """A certificate and the patterns that hosts are matched against. ``malformed``: what could not be read."""
+    """A certificate and what it is for. ``malformed``: what could not be read."""
 
     facts: Certificate
-    patterns: Sequence[CertificatePattern]
+    hosts: tuple[str, ...] = ()
+    addresses: tuple[str, ...] = ()
     malformed: str | None = None
 
 
@@ -51,9 +52,12 @@ class Objection:
     certificate: bytes
 
 
-@lru_cache(maxsize=REMEMBERED)
 def read_certificate(der: bytes) -> SeenCertificate:
     """Never raises: what cannot be read is empty, and ``malformed`` says so."""
+    return _remembered(der) if len(der) <= LARGE_BYTES else _remembered_large(der)
+
+
+def _read_or_say_why(der: bytes) -> SeenCertificate:
     digest = hashlib.sha256(der).hexdigest()
     try:
         with warnings.catch_warnings():
@@ -61,37 +65,40 @@ def read_certificate(der: bytes) -> SeenCertificate:
             return _read(x509.load_der_x509_certificate(der), digest)
     except _UNREADABLE as error:
         nothing = Certificate("", "", (), 0, 0, digest, "")
-        return SeenCertificate(nothing, (), f"cannot be read ({error})")
+        return SeenCertificate(nothing, malformed=f"cannot be read ({error})")
+
+
+_remembered = lru_cache(maxsize=REMEMBERED)(_read_or_say_why)
+_remembered_large = lru_cache(maxsize=LARGE_REMEMBERED)(_read_or_say_why)
 
 
 def _read(certificate: x509.Certificate, digest: str) -> SeenCertificate:
     malformed = None
-    names: tuple[str, ...] = ()
-    patterns: Sequence[CertificatePattern] = ()
+    hosts: tuple[str, ...] = ()
+    addresses: tuple[str, ...] = ()
     try:
-        names = _names(certificate)
-        patterns = extract_patterns(certificate) if names else ()
+        hosts, addresses = _names(certificate)
     except _UNREADABLE as error:
         malformed = f"has names that cannot be read ({error})"
     facts = Certificate(
         subject=certificate.subject.rfc4514_string(),
         issuer=certificate.issuer.rfc4514_string(),
-        names=names,
+        names=hosts + addresses,
         not_before=to_instant(certificate.not_valid_before_utc),
         not_after=to_instant(certificate.not_valid_after_utc),
         sha256=digest,
         serial=f"{certificate.serial_number:x}",
     )
-    return SeenCertificate(facts, patterns, malformed)
+    return SeenCertificate(facts, hosts, addresses, malformed)
 
 
-def _names(certificate: x509.Certificate) -> tuple[str, ...]:
+def _names(certificate: x509.Certificate) -> tuple[tuple[str, ...], tuple[str, ...]]:
     try:
         names = certificate.extensions.get_extension_for_class(x509.SubjectAlternativeName).value
     except x509.ExtensionNotFound:
-        return ()
-    hosts = names.get_values_for_type(x509.DNSName)
-    return (*hosts, *(str(address) for address in names.get_values_for_type(x509.IPAddress)))
+        return (), ()
+    addresses = names.get_values_for_type(x509.IPAddress)
+    return tuple(names.get_values_for_type(x509.DNSName)), tuple(str(address) for address in addresses)
 
 
 @lru_cache(maxsize=REMEMBERED)
@@ -109,12 +116,29 @@ def name_problem(leaf: SeenCertificate, host: str) -> str | None:
         return f"certificate {leaf.malformed}"
     if not leaf.facts.names:
         return f"certificate names no host (no subjectAltName), so it is not for {host}"
+    found = _is_for_address(leaf, host) if is_address(host) else _is_for_name(leaf, host)
+    return None if found else f"certificate is not for {host} but for {_listed(leaf.facts.names)}"
+
+
+def _is_for_address(leaf: SeenCertificate, host: str) -> bool:
+    return str(ipaddress.ip_address(host)) in leaf.addresses
+
+
+def _is_for_name(leaf: SeenCertificate, host: str) -> bool:
     try:
-        wanted = IPAddress_ID(host) if is_address(host) else DNS_ID(host)
-        verify_service_identity(leaf.patterns, obligatory_ids=[wanted], optional_ids=[])
+        wanted = DNS_ID(host)
+        patterns = [DNSPattern.from_bytes(name.encode("ascii")) for name in _near(leaf.hosts, wanted)]
+        verify_service_identity(patterns, obligatory_ids=[wanted], optional_ids=[])
     except (service_identity.VerificationError, service_identity.CertificateError, ValueError):
-        return f"certificate is not for {host} but for {_listed(leaf.facts.names)}"
-    return None
+        return False
+    return True
+
+
+def _near(names: Iterable[str], wanted: DNS_ID) -> Iterator[str]:
+    """The names worth a closer look. The others may be thousands, or no host names at all (an address, ``*``)."""
+    host = wanted.hostname.decode("ascii")
+    near = {host, f"*.{host.partition('.')[2]}"}
+    return (name for name in names if name.lower() in near)
 
 
 def _listed(names: tuple[str, ...]) -> str:

@@ -111,6 +111,7 @@ class TlsClient:
     """One client's side of TLS, without a socket: bytes in by :meth:`feed`, bytes out by :meth:`outgoing`."""
 
     def __init__(self, context: SSL.Context, server_name: str) -> None:
+        server_name = server_name.removesuffix(".")  # neither asked for nor certified (RFC 6066 §3)
         self._server_name = server_name
         self._objections: list[Objection] = []
         self._ssl = SSL.Connection(context, None)

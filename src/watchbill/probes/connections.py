@@ -11,6 +11,7 @@ from watchbill.domain.units import SECOND
 from watchbill.ports import Connection, Network, TlsSession
 from watchbill.probes.attempt import Attempt
 
+MOST_NAMES_KEPT = 100
 _METADATA = frozenset(
     ip_address(text) for text in ("fd00:ec2::254", "100.100.100.200", "168.63.129.16", "192.0.0.192")
 )
@@ -63,7 +64,7 @@ def record_session(session: TlsSession, attempt: Attempt) -> None:
     facts["certificate_not_before"] = leaf.not_before // SECOND
     facts["certificate_subject"] = leaf.subject
     facts["certificate_issuer"] = leaf.issuer
-    facts["certificate_names"] = list(leaf.names)
+    facts["certificate_names"] = list(leaf.names[:MOST_NAMES_KEPT])
     facts["certificate_sha256"] = leaf.sha256
     facts["certificate_serial"] = leaf.serial
 
