@@ -4,15 +4,22 @@ from __future__ import annotations
 
 import gzip
 from collections.abc import AsyncIterator
+from itertools import groupby
 
+import anyio
 import pytest
+from anyio.lowlevel import checkpoint
 from structlog.testing import capture_logs
 from tests.metrics.states import OPENMETRICS, declare, probe_of, series_of
 from tests.web.running import site_with
 
+from watchbill.board import CheckState
 from watchbill.domain.errors import ConfigError, MassDeleteError, Problem
 from watchbill.domain.messages import ReloadConfig
+from watchbill.web import api
+from watchbill.web.answers import Json, check_answer
 from watchbill.web.app import accepts_gzip
+from watchbill.web.encoding import SLICE
 
 pytestmark = pytest.mark.anyio
 
@@ -291,3 +298,40 @@ async def test_a_strange_path_is_not_found(path: str) -> None:
         answer = await client.get(path)
     assert answer.status_code == 404
     assert set(answer.json()) == {"error"}
+
+
+async def test_large_answers_are_made_one_after_the_other(monkeypatch: pytest.MonkeyPatch) -> None:
+    makers: list[int] = []
+
+    def noted(state: CheckState) -> Json:
+        makers.append(anyio.get_current_task().id)
+        return check_answer(state)
+
+    monkeypatch.setattr(api, "check_answer", noted)
+    site = site_with(*(declare(f"check-{number}") for number in range(3 * SLICE)))
+    async with site.client() as client, anyio.create_task_group() as group:
+        for _ in range(3):
+            group.start_soon(client.get, "/api/v1/checks")
+    assert len(makers) == 3 * 3 * SLICE
+    assert len(list(groupby(makers))) == 3
+
+
+async def test_scrapes_are_made_one_after_the_other(monkeypatch: pytest.MonkeyPatch) -> None:
+    site, running, most = site_with(), 0, 0
+    expose = site.metrics.expose
+
+    async def noted(accept: str = "") -> tuple[str, list[bytes]]:
+        nonlocal running, most
+        running += 1
+        most = max(most, running)
+        await checkpoint()
+        try:
+            return await expose(accept)
+        finally:
+            running -= 1
+
+    monkeypatch.setattr(site.metrics, "expose", noted)
+    async with site.client() as client, anyio.create_task_group() as group:
+        for _ in range(3):
+            group.start_soon(client.get, "/metrics")
+    assert (running, most) == (0, 1)

@@ -7,6 +7,7 @@ from collections.abc import Awaitable, Callable
 from functools import partial
 from typing import TypeVar
 
+import anyio
 from anyio.lowlevel import checkpoint
 from fastapi import FastAPI, Request
 from fastapi.responses import JSONResponse, Response
@@ -59,6 +60,8 @@ class Api:
         self._running = parts.running
         self._compared_at: Instant | None = None
         self._asking = 0
+        # Many clients at once must not take turns on the event loop: a probe would wait for a slice of each.
+        self._encoding = anyio.Lock()
         self._config_answer: tuple[LoadedConfig, bytes] | None = None
 
     def add_to(self, app: FastAPI) -> None:
@@ -92,7 +95,8 @@ class Api:
             "version": self._parts.version,
             **settings_answer(loaded),
         }
-        checks = await encoded_object(loaded.config.checks.items(), spec_answer)
+        async with self._encoding:
+            checks = await encoded_object(loaded.config.checks.items(), spec_answer)
         return object_of({**{name: encoded(value) for name, value in rest.items()}, "checks": checks})
 
     async def compare(self, request: Request) -> Response:
@@ -130,7 +134,8 @@ class Api:
     async def checks(self) -> Response:
         """Status, slots by outcome, availability and the latest result of every check, in declared order."""
         board = self._running.board
-        checks = await encoded_list(list(board.checks.values()), check_answer)
+        async with self._encoding:
+            checks = await encoded_list(list(board.checks.values()), check_answer)
         services = {name: status.value for name, status in board.services.items()}
         return json_response(object_of({"checks": checks, "services": encoded(services)}))
 
@@ -163,21 +168,18 @@ class Api:
         )
         if not rows and check_id not in self._running.board.checks:
             raise _unknown(check_id)
-        return json_response(object_of({"results": await encoded_list(rows, stored_answer)}))
+        async with self._encoding:
+            results = await encoded_list(rows, stored_answer)
+        return json_response(object_of({"results": results}))
 
     async def report(self, since: str = "24h", until: str = "") -> Response:
         """Coverage and latency of every check over [since, until), as far as it is accounted for."""
         start, end = self._period(since, until)
         rows = await self._asked(partial(self._parts.storage.coverage, since=start, until=end))
-        return json_response(
-            object_of(
-                {
-                    "since": encoded(moment(start)),
-                    "until": encoded(moment(end)),
-                    "checks": await encoded_list(rows, coverage_answer),
-                }
-            )
-        )
+        async with self._encoding:
+            checks = await encoded_list(rows, coverage_answer)
+        period = {"since": encoded(moment(start)), "until": encoded(moment(end))}
+        return json_response(object_of({**period, "checks": checks}))
 
     async def _asked(self, question: Callable[[], Awaitable[T]]) -> T:
         """What history says. Questions outlive a client that hangs up, so those that wait are bounded."""

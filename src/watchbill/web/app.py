@@ -7,6 +7,7 @@ import zlib
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from typing import TypeVar
 
+import anyio
 from fastapi import FastAPI
 from fastapi.exceptions import RequestValidationError
 from starlette.exceptions import HTTPException
@@ -72,6 +73,8 @@ class Site:
     def __init__(self, parts: Parts) -> None:
         self._parts = parts
         self._running = parts.running
+        # One after the other: scrapers that come all at once must not share the event loop with probes.
+        self._exposing = anyio.Lock()
 
     def routes(self) -> Mapping[str, tuple[Callable[[Request], Awaitable[Response]], list[str]]]:
         read = ["GET", "HEAD"]
@@ -89,10 +92,13 @@ class Site:
         return landing_page(self._parts, request.query_params)
 
     async def metrics(self, request: Request) -> Response:
-        content_type, body = await self._running.metrics.expose(request.headers.get("accept", ""))
+        zipped = accepts_gzip(request.headers.get("accept-encoding", ""))
+        async with self._exposing:
+            content_type, body = await self._running.metrics.expose(request.headers.get("accept", ""))
+            if zipped:
+                body = await self._parts.offload(gzipped, body)
         headers = {"Content-Type": content_type, "Vary": "Accept, Accept-Encoding"}
-        if accepts_gzip(request.headers.get("accept-encoding", "")):
-            body = await self._parts.offload(gzipped, body)
+        if zipped:
             headers["Content-Encoding"] = "gzip"
         return InParts(body, headers)
 
