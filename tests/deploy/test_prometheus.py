@@ -55,9 +55,12 @@ def test_the_alerts_ring_as_their_promtool_tests_say() -> None:
     ("what", "with_what", "of"),
     [
         ("last_over_time(watchbill_check_status[3m])", "watchbill_check_status", "bridging a restart"),
+        (" unless on (job, instance) up == 1", "", "forgetting what was deleted"),
+        ("for: 65m", "for: 10m", "a night's missed slots of one check"),
+        ("for: 20m", "for: 10m", "a night's missed slots"),
         ("for: 2m", "for: 10s", "riding out a blip"),
         ('outcome!="excused"', 'outcome!=""', "leaving out excused slots"),
-        ("(instance, pod, container, endpoint, node) (last_over_time(watchbill_check_status", "() (last_over_time(watchbill_check_status", "forgetting the pod"),
+        ("(instance, pod, container, endpoint, node) (\n            watchbill_check_status", "() (\n            watchbill_check_status", "forgetting the pod"),
         ("last_over_time(probe_ssl_earliest_cert_expiry[10m])", "probe_ssl_earliest_cert_expiry", "bridging an error"),
         ("descriptors|network|resolver|permission|stall|internal", ".+", "own errors alone"),
     ],
