@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections import Counter
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
@@ -31,7 +32,7 @@ from watchbill.domain.messages import (
     SlotsMissed,
 )
 from watchbill.domain.plan import Plan
-from watchbill.domain.results import GapReason, Reason, SkipReason, Trigger
+from watchbill.domain.results import GapReason, Reason, Result, SkipReason, Trigger
 from watchbill.domain.schedule import first_slot_after, offset_of
 from watchbill.domain.units import SECOND, Instant
 from watchbill.handlers import delete_check, execute_checks, register_check
@@ -385,5 +386,130 @@ def test_a_lower_capacity_applies_after_a_reload() -> None:
                 await anyio.sleep(0.01)
                 most = max(most, len(stand.execute.under_way))
             assert most == 1
+
+    on_virtual_time(main)
+
+
+def test_newcomers_share_the_capacity_with_slots() -> None:
+    async def main() -> None:
+        async with open_stand(capacity=2) as stand:
+            names = [f"c{number}" for number in range(30)]
+            stand.execute.takes |= dict.fromkeys(names, 0.5)
+            await stand.register(*[check(name, interval="1h") for name in names])
+            most = 0
+            for _ in range(1500):
+                await anyio.sleep(0.01)
+                most = max(most, len(stand.execute.under_way))
+            assert most == 2
+            assert {event.result.check_id for event in stand.said.of(CheckSucceeded)} == set(names)
+
+    on_virtual_time(main)
+
+
+def test_a_stall_just_over_two_seconds_is_seen_and_a_shorter_one_is_not() -> None:
+    async def main() -> None:
+        for seconds, reasons in ((2.2, [GapReason.STALL]), (1.9, [])):
+            async with open_stand() as stand:
+                stand.execute.takes["long"] = 3
+                one = check("long", interval="10s", timeout="10s")
+                await stand.register(one)
+                slot = stand.grid(one, until=START + 20 * SECOND)[0]
+                await stand.clock.sleep_until(slot + SECOND)
+                stand.skew[0] += round(seconds * SECOND)
+                stand.skew[1] += round(seconds * SECOND)
+                await anyio.sleep(3)
+                assert [gap.reason for gap in stand.said.of(SlotsMissed)] == reasons
+                [(_, ended)] = stand.slots("long")
+                assert ended == ("CheckErrored" if reasons else "CheckSucceeded")
+
+    on_virtual_time(main)
+
+
+def test_setting_the_wall_clock_is_no_lag_of_the_loop() -> None:
+    async def main() -> None:
+        async with open_stand() as stand:
+            await anyio.sleep(5)
+            stand.skew[1] += 3600 * SECOND
+            await anyio.sleep(5)
+            assert len(stand.said.of(SlotsMissed)) == 1
+            assert stand.scheduler.statistics().lag.total < 0.1
+
+    on_virtual_time(main)
+
+
+def test_a_check_deleted_before_its_probe_began_is_no_crash(monkeypatch: pytest.MonkeyPatch) -> None:
+    async def main() -> None:
+        async with open_stand() as stand:
+            one = check("a", interval="10s")
+
+            start = stand.scheduler._start
+
+            def start_and_delete(*what: Any) -> None:
+                start(*what)
+                with pytest.raises(StopIteration):  # it does not suspend
+                    stand.bus.send(DeleteCheck("a")).send(None)
+
+            await stand.register(one)
+            await stand.clock.sleep_until(stand.grid(one, until=START + 20 * SECOND)[0] - SECOND)
+            monkeypatch.setattr(stand.scheduler, "_start", start_and_delete)
+            await anyio.sleep(5)
+            assert [ended for _, ended in stand.slots("a")] == ["deleted"]
+            assert stand.scheduler.statistics().crashes == 0
+
+    on_virtual_time(main)
+
+
+def test_what_is_held_is_open() -> None:
+    async def main() -> None:
+        async with open_stand() as stand:
+            at = stand.clock.now()
+            with stand.scheduler.hold(at):
+                await anyio.sleep(10)
+                assert stand.scheduler.accounted_until() == at
+            assert stand.scheduler.accounted_until() == stand.clock.now()
+
+    on_virtual_time(main)
+
+
+def test_a_cancellation_that_escapes_a_library_ends_nobody_else() -> None:
+    """Awaiting an asyncio future that somebody cancelled raises in a task that nobody cancelled."""
+
+    async def main() -> None:
+        async with open_stand() as stand:
+
+            async def execute(one: Check, **options: Any) -> Result:
+                if one.id == "stray":
+                    future: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+                    future.cancel()
+                    await future
+                return await stand.execute(one, **options)
+
+            claim = stand.scheduler.claim
+            handler = partial(execute_checks, registry=stand.registry, execute=execute, claim=claim)
+            stand.bus.handle(ExecuteChecks, handler)
+            await stand.register(check("stray", interval="1s"), check("fine", interval="1s"))
+            with anyio.fail_after(30):
+                while len(stand.slots("stray")) < 2 or len(stand.slots("fine")) < 2:
+                    await anyio.sleep(0.05)
+            assert {ended for _, ended in stand.slots("stray")} == {"CheckErrored"}
+            assert {ended for _, ended in stand.slots("fine")} == {"CheckSucceeded"}
+
+    anyio.run(main)
+
+
+def test_a_scheduler_that_is_cancelled_leaves_no_slot_untold() -> None:
+    async def main() -> None:
+        async with open_stand() as stand:
+            stand.execute.takes["slow"] = 60
+            slow = check("slow", interval="2m", timeout="2m")
+            alone = Scheduler(clock=stand.clock, send=stand.bus.send, publish=stand.bus.publish)
+            stand.bus.subscribe(CheckRegistered, alone.registered)
+            async with anyio.create_task_group() as group:
+                await group.start(alone.run)
+                await stand.register(slow)
+                slot = stand.grid(slow, until=START + 240 * SECOND)[0]
+                await stand.clock.sleep_until(slot + SECOND)
+                group.cancel_scope.cancel()
+            assert [event.reason for event in stand.said.of(SlotSkipped)] == [SkipReason.SHUTDOWN]
 
     on_virtual_time(main)

@@ -189,6 +189,7 @@ def _commands(app: App, registry: Registry, ports: Ports, execute: Execute) -> M
         publish=app.bus.publish,
         clock=clock,
         lock=anyio.Lock(),
+        hold=app.scheduler.hold,
     )
     return {
         RegisterCheck: partial(register_check, registry=registry, clock=clock, location=location),
@@ -309,21 +310,35 @@ def _renamed(opening: Opening, config: Config) -> Opening:
 
 async def _start(app: App, opening: Opening) -> Instant:
     """Register what is declared at one instant, and account for the time since the last run."""
-    config, at = app.loaded.config, app.clock.now()
+    config = app.loaded.config
+    _go_on_after(opening, app.clock)
+    at = app.clock.now()
     app.board.configured(ConfigReloaded(app.loaded, Plan(), at, "start"))
     if opening.accounted_until is not None:
         # Past `at`, since the first slot of every check lies after it.
-        await app.bus.publish(
-            SlotsMissed(min(opening.accounted_until, at), at + 1, GapReason.RESTART, app.location)
-        )
-    for check in config.checks.values():
-        former = predecessor(check.id, config.moved, opening.registered_at.keys() - {check.id})
-        await app.bus.send(RegisterCheck(check, at=at, moved_from=former))
-        await anyio.lowlevel.checkpoint()
+        await app.bus.publish(SlotsMissed(opening.accounted_until, at + 1, GapReason.RESTART, app.location))
+    with app.scheduler.hold(at):
+        for check in config.checks.values():
+            former = predecessor(check.id, config.moved, opening.registered_at.keys() - {check.id})
+            await app.bus.send(RegisterCheck(check, at=at, moved_from=former))
+            await anyio.lowlevel.checkpoint()
     app.board.restore(opening.latest, opening.statuses, {**opening.registered_at, **opening.heartbeats})
     plan = Plan(added=tuple(sorted(config.checks)))
     await app.bus.publish(ConfigReloaded(app.loaded, plan, at, "start"))
     return at
+
+
+def _go_on_after(opening: Opening, clock: Clock) -> None:
+    """A wall clock that was set back since the last run must not demand the slots of that run again."""
+    known = [
+        *(result.started_at for result in opening.latest.values()),
+        *(span.opened_at for span in opening.spans.values()),
+        *opening.registered_at.values(),
+        *opening.heartbeats.values(),
+    ]
+    ahead = clock.not_before(max(known, default=0)) + clock.not_before(opening.accounted_until or 0)
+    if ahead:
+        log.warning("clock.behind_history", seconds=ahead / SECOND)
 
 
 def _missed_over_restart(opening: Opening, until: Instant) -> dict[str, int]:

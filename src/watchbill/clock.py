@@ -41,6 +41,10 @@ class Clock(Protocol):
         """
         ...
 
+    def not_before(self, instant: Instant) -> Micros:
+        """Be ahead of the wall clock, as after it was set back, if it is before that. Returns how far."""
+        ...
+
 
 class Timeline:
     """A clock over two sources: ``monotonic`` (any origin) and ``wall`` (since the epoch), in microseconds."""
@@ -76,3 +80,8 @@ class Timeline:
         elif drift > 0:
             self._anchor += min(drift, SLEW_STEP)
         return 0
+
+    def not_before(self, instant: Instant) -> Micros:
+        behind = max(0, instant - self.now())
+        self._anchor += behind
+        return behind

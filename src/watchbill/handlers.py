@@ -7,6 +7,7 @@ between deciding and returning, except to probe and to load, so a command is one
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Iterable, MutableMapping, Sequence
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, replace
 
 import anyio
@@ -137,7 +138,10 @@ def event_of(result: Result) -> ProbeEvent:
 
 @dataclass(frozen=True, slots=True)
 class Reloading:
-    """What a reload needs; ``lock`` keeps two of them apart."""
+    """What a reload needs; ``lock`` keeps two of them apart.
+
+    ``hold`` keeps accounting from passing an instant as of which checks are still being registered.
+    """
 
     registry: Registry
     load: LoadConfig
@@ -145,6 +149,7 @@ class Reloading:
     publish: Callable[[Event], Awaitable[None]]
     clock: Clock
     lock: anyio.Lock
+    hold: Callable[[Instant], AbstractContextManager[None]] = lambda _: nullcontext()
 
 
 async def reload_config(command: ReloadConfig, *, parts: Reloading) -> Sequence[Event]:
@@ -161,7 +166,8 @@ async def reload_config(command: ReloadConfig, *, parts: Reloading) -> Sequence[
         except WatchbillError as error:
             await _reject(command, error, parts)
             raise
-        await reconcile(plan, loaded, parts)
+        with anyio.CancelScope(shield=True):  # all or nothing, also when whoever asked goes away
+            await reconcile(plan, loaded, parts)
         return [ConfigReloaded(loaded, plan, parts.clock.now(), command.cause)]
 
 
@@ -175,20 +181,24 @@ def plan_for(loaded: LoadedConfig, registry: Registry) -> Plan:
 async def reconcile(plan: Plan, loaded: LoadedConfig, parts: Reloading) -> None:
     """Send the commands of a plan. What is added shares one instant; slots that pass meanwhile run late."""
     checks, moved = loaded.config.checks, loaded.config.moved
-    at = parts.clock.now()
     for change in plan.moved:
         assert change.moved_from is not None  # noqa: S101 - a plan's moved entries have it by construction
-        await parts.send(DeleteCheck(change.moved_from, moved_to=change.check_id))
-        await parts.send(RegisterCheck(checks[change.check_id], moved_from=change.moved_from))
+        at = parts.clock.now()
+        await parts.send(DeleteCheck(change.moved_from, at=at, moved_to=change.check_id))
+        await parts.send(RegisterCheck(checks[change.check_id], at=at, moved_from=change.moved_from))
+        await anyio.lowlevel.checkpoint()
     for check_id in plan.removed:
         await parts.send(DeleteCheck(check_id))
         await anyio.lowlevel.checkpoint()
     for changed in plan.changed:
         await parts.send(RegisterCheck(checks[changed.check_id]))
         await anyio.lowlevel.checkpoint()
-    for check_id in plan.added:
-        await parts.send(RegisterCheck(checks[check_id], at=at, moved_from=predecessor(check_id, moved, ())))
-        await anyio.lowlevel.checkpoint()
+    at = parts.clock.now()
+    with parts.hold(at):
+        for check_id in plan.added:
+            former = predecessor(check_id, moved, ())
+            await parts.send(RegisterCheck(checks[check_id], at=at, moved_from=former))
+            await anyio.lowlevel.checkpoint()
 
 
 def _refuse_mass_delete(command: ReloadConfig, loaded: LoadedConfig, plan: Plan, running: int) -> None:

@@ -1,23 +1,23 @@
 """Starts every slot of every check once, and says how each one ended that no probe ended.
 
-One heap, one sleeping task; a task exists only for a running probe. Slots are taken from the grid, never from
+One sleeping task; a task exists only for a running probe. Slots are taken from the grid, never from
 "now": early timers run nothing twice and late ones lose nothing. What it promises is in docs/concurrency.md.
 """
 
 from __future__ import annotations
 
+import math
 from collections import deque
-from collections.abc import Awaitable, Callable, Iterable, Sequence
-from contextlib import suppress
+from collections.abc import Awaitable, Callable, Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field
-from heapq import heapify, heappop, heappush
-from itertools import count
 
 import anyio
 import anyio.lowlevel
 import structlog
 from anyio.abc import TaskGroup, TaskStatus
 
+from watchbill.agenda import Agenda, Entry, Running
 from watchbill.board import Histogram
 from watchbill.clock import Clock
 from watchbill.domain.messages import (
@@ -31,47 +31,15 @@ from watchbill.domain.messages import (
     SlotsMissed,
 )
 from watchbill.domain.results import Failure, GapReason, Outcome, Reason, Result, SkipReason, Trigger
-from watchbill.domain.schedule import first_slot_after, last_slot_until, offset_of
 from watchbill.domain.units import SECOND, Instant, Micros
+from watchbill.pulse import Pulse
 
 TICK: Micros = 5_000
 """Slots due within one tick are started together: waking up costs more than starting."""
-STALL: Micros = 2 * SECOND
 LONGEST_SLEEP: Micros = SECOND
-FIRST_PROBE_WITHIN: Micros = 5 * SECOND
-LAG_PERIOD: Micros = SECOND // 10
 DELAY_BOUNDS = (0.001, 0.005, 0.01, 0.025, 0.05, 0.1, 0.5, 1.0, 5.0)
-LAG_BOUNDS = (0.001, 0.005, 0.01, 0.025, 0.05, 0.1, 0.5, 1.0, 5.0)
 
 log = structlog.get_logger()
-
-
-@dataclass(slots=True, eq=False)
-class Running:
-    """One probe under way. ``settled``: its slot has been accounted for; what it still finds is dropped."""
-
-    entry: Entry
-    slot: Instant
-    trigger: Trigger
-    scope: anyio.CancelScope
-    settled: bool = False
-
-
-@dataclass(slots=True, eq=False)
-class Entry:
-    """One scheduled check. ``version`` tells its heap items from those of an earlier grid."""
-
-    check_id: str
-    interval: Micros
-    offset: Micros
-    next_slot: Instant
-    version: int = 0
-    running: Running | None = None
-    waiting: Instant | None = None
-    """A due slot that has not started, for want of capacity."""
-
-
-Item = tuple[Instant, int, Entry, int, Trigger]
 
 
 @dataclass(frozen=True, slots=True)
@@ -89,7 +57,6 @@ class SchedulerStatistics:
 @dataclass(slots=True)
 class Counters:
     delay: Histogram = field(default_factory=lambda: Histogram.over(DELAY_BOUNDS))
-    lag: Histogram = field(default_factory=lambda: Histogram.over(LAG_BOUNDS))
     crashes: int = 0
 
 
@@ -114,11 +81,12 @@ class Scheduler:
         self._latest_result = latest_result
         self._location = location
         self._capacity = capacity
-        self._entries: dict[str, Entry] = {}
-        self._heap: list[Item] = []
-        self._order = count()
+        self._agenda = Agenda()
+        self._pulse = Pulse(clock)
         self._queue: deque[Entry] = deque()
+        self._newcomers: deque[Entry] = deque()
         self._running: set[Running] = set()
+        self._held: list[Instant] = []
         self._sleeping: anyio.CancelScope | None = None
         self._group: TaskGroup | None = None
         self._idle = anyio.Event()
@@ -126,7 +94,7 @@ class Scheduler:
         self._last_tick: Instant = clock.now()
         self._planned: Instant = self._last_tick
         self._corrected_at: Instant = self._last_tick
-        self._stalled_at: Instant = 0
+        self._stall_seen_at: Instant = 0
         self._counters = Counters()
 
     # --- subscribers ----------------------------------------------------------------------------------
@@ -134,92 +102,96 @@ class Scheduler:
     async def registered(self, event: CheckRegistered) -> None:
         """Take a check in, or its new revision; an unchanged interval keeps the next slot where it was."""
         check = event.check
-        entry = self._entries.get(check.id)
+        interval = check.interval_micros
+        entry = self._agenda.entries.get(check.id)
         if not check.enabled:
             if entry is not None:
                 await self._retire(entry, event.at)
-            return
-        interval = check.interval_micros
-        if entry is not None and entry.interval == interval:
-            return
-        offset = offset_of(check.id, interval)
-        first = first_slot_after(event.at, interval=interval, offset=offset)
-        if entry is None:
-            entry = self._entries[check.id] = Entry(check.id, interval, offset, first)
-            self._push_first_probe(entry, event.at)
-        else:
+        elif entry is None:
+            self._agenda.add(check.id, interval=interval, at=event.at)
+        elif entry.interval != interval:
             if entry.next_slot <= event.at:
                 await self._slots_due(entry, event.at)
-            entry.interval, entry.offset, entry.next_slot = interval, offset, first
-            entry.version += 1
-        self._push(entry)
-        self._wake_for(first)
+            self._agenda.change_grid(entry, interval=interval, at=event.at)
+        self._wake_for(self._agenda.earliest())
 
     async def deleted(self, event: CheckDeleted) -> None:
-        entry = self._entries.get(event.check.id)
+        entry = self._agenda.entries.get(event.check.id)
         if entry is not None:
             await self._retire(entry, event.at)
 
     def configured(self, event: ConfigReloaded) -> None:
         self._capacity = event.loaded.config.limits.concurrent_probes
+        self._start_waiting()
 
     # --- questions ------------------------------------------------------------------------------------
 
     def accounted_until(self) -> Instant:
         """The earliest slot that is still open; every slot before it has ended."""
-        open_slots = [self._clock.now()]
+        open_slots = [self._clock.now(), *self._held]
         for running in self._running:
-            if not running.settled:
+            if not running.settled and running.trigger is Trigger.SCHEDULE:
                 open_slots.append(running.slot)
             if running.entry.waiting is not None:
                 open_slots.append(running.entry.waiting)
         open_slots += [entry.waiting for entry in self._queue if entry.waiting is not None]
-        if self._heap:
-            open_slots.append(self._heap[0][0])
+        earliest = self._agenda.earliest()
+        if earliest is not None:
+            open_slots.append(earliest)
         return min(open_slots)
+
+    @contextmanager
+    def hold(self, at: Instant) -> Iterator[None]:
+        """While checks are being registered as of ``at``, their slots after it are open, though not known yet."""
+        self._held.append(at)
+        try:
+            yield
+        finally:
+            self._held.remove(at)
 
     def claim(self, check_id: str, trigger: Trigger, slot: Instant | None) -> bool:
         """Whether this probe may still say how its slot ended; asking settles it."""
-        entry = self._entries.get(check_id)
-        if trigger is Trigger.MANUAL or entry is None or entry.running is None:
-            return trigger is Trigger.MANUAL
-        running = entry.running
-        if running.settled or running.trigger is not trigger or (slot is not None and running.slot != slot):
+        if trigger is Trigger.MANUAL:
+            return True
+        entry = self._agenda.entries.get(check_id)
+        running = None if entry is None else entry.running
+        if running is None or running.settled or running.trigger is not trigger:
+            return False
+        if slot is not None and running.slot != slot:
             return False
         running.settled = True
         return True
 
     def stalled_since(self, started_at: Instant) -> bool:
         """Whether this process stood still at some time since then."""
-        return self._stalled_at >= started_at or self._clock.now() - self._planned > STALL
+        return self._pulse.stalled_at() >= started_at
 
     @property
     def last_tick(self) -> Instant:
         return self._last_tick
 
     def next_slot(self, check_id: str) -> Instant | None:
-        entry = self._entries.get(check_id)
+        entry = self._agenda.entries.get(check_id)
         return None if entry is None else entry.next_slot
 
     def statistics(self) -> SchedulerStatistics:
-        counters = self._counters
         return SchedulerStatistics(
-            delay=counters.delay,
-            lag=counters.lag,
-            checks=len(self._entries),
+            delay=self._counters.delay,
+            lag=self._pulse.lag,
+            checks=len(self._agenda.entries),
             running=len(self._running),
             waiting=len(self._queue),
-            crashes=counters.crashes,
+            crashes=self._counters.crashes,
         )
 
     # --- running --------------------------------------------------------------------------------------
 
     async def run(self, *, task_status: TaskStatus[None] = anyio.TASK_STATUS_IGNORED) -> None:
         """Start slots until it is told to drain; returns when no probe is left."""
-        self._last_tick = self._planned = self._clock.now()
         async with anyio.create_task_group() as group:
             self._group = group
-            group.start_soon(self._measure_lag, name="loop lag")
+            await group.start(self._pulse.run, name="loop lag")
+            self._last_tick = self._planned = self._clock.now()
             task_status.started()
             while not self._stopping:
                 await self._sleep()
@@ -228,25 +200,24 @@ class Scheduler:
             if self._running:
                 await self._idle.wait()
             group.cancel_scope.cancel()
-        self._group = None
 
     async def drain(self, grace_seconds: float) -> None:
         """Start nothing more, let what runs finish for a while, and skip the rest."""
         self._stopping = True
         self._wake()
-        for entry in self._entries.values():
+        for entry in self._agenda.entries.values():
             await self._skip_waiting(entry, SkipReason.SHUTDOWN)
         self._queue.clear()
+        self._newcomers.clear()
         if self._running:
             with anyio.move_on_after(grace_seconds):
                 await self._idle.wait()
-        for entry in self._entries.values():
+        for entry in self._agenda.entries.values():
             await self._cut_short(entry, SkipReason.SHUTDOWN)
 
     async def _sleep(self) -> None:
         now = self._clock.now()
-        due = self._heap[0][0] if self._heap else now + LONGEST_SLEEP
-        # Not bounded by now: a plan that lies in the past when the last tick took long is a stall.
+        due = self._agenda.earliest() or now + LONGEST_SLEEP
         self._planned = min(max(due, self._last_tick + TICK), now + LONGEST_SLEEP)
         with anyio.CancelScope() as self._sleeping:
             await self._clock.sleep_until(self._planned)
@@ -256,30 +227,42 @@ class Scheduler:
         if self._sleeping is not None:
             self._sleeping.cancel()
 
-    def _wake_for(self, instant: Instant) -> None:
-        if instant < self._planned:
+    def _wake_for(self, instant: Instant | None) -> None:
+        if instant is not None and instant < self._planned:
             self._wake()
 
     async def _tick(self) -> None:
         """Start what is due. Everything before ``last_tick`` has been looked at."""
-        now = self._clock.now()
-        stalled = now - self._planned > STALL
-        jump = self._follow_wall_clock(now)
-        if stalled or jump:
-            now = self._clock.now()
-            await self._pass_over(now, GapReason.STALL if stalled else GapReason.CLOCK)
-        self._last_tick = now
-        while self._heap and self._heap[0][0] <= now and not self._stopping:
-            _, _, entry, version, trigger = heappop(self._heap)
-            if version != entry.version or self._entries.get(entry.check_id) is not entry:
-                continue
+        await self._pass_over_lost_time()
+        now = self._last_tick = self._clock.now()
+        while not self._stopping and (due := self._agenda.pop_due(now)) is not None:
+            entry, trigger = due
             if trigger is Trigger.SCHEDULE:
                 await self._slots_due(entry, now)
-            elif entry.running is None and entry.waiting is None and not self._is_fresh(entry, now):
-                self._start(entry, now, trigger)
+            else:
+                self._newcomers.append(entry)
+                self._start_waiting()
             await anyio.lowlevel.checkpoint()
+            if self._pulse.stalled_at() != self._stall_seen_at:
+                return  # what is due now is another matter
 
-    def _follow_wall_clock(self, now: Instant) -> Micros:
+    async def _pass_over_lost_time(self) -> None:
+        """After time that passed without us: leave only the newest due slot of each check, record one gap."""
+        stalled_at = self._pulse.stalled_at()
+        jump = self._follow_wall_clock()
+        if stalled_at == self._stall_seen_at and not jump:
+            return
+        reason = GapReason.CLOCK if stalled_at == self._stall_seen_at else GapReason.STALL
+        self._stall_seen_at = stalled_at
+        start, now = min(self._agenda.earliest() or self._last_tick, self._last_tick), self._clock.now()
+        missed = self._agenda.pass_over(now)
+        log.warning(
+            "schedule.gap", reason=reason, seconds=(now - start) / SECOND, missed=sum(missed.values())
+        )
+        await self._publish(SlotsMissed(start, now, reason, self._location, counts=missed))
+
+    def _follow_wall_clock(self) -> Micros:
+        now = self._clock.now()
         if now - self._corrected_at < SECOND:
             return 0
         jump = self._clock.correct()
@@ -288,62 +271,51 @@ class Scheduler:
 
     async def _slots_due(self, entry: Entry, now: Instant) -> None:
         """Of the slots due now the newest is to run; those before it, and it if one still runs, are skipped."""
-        newest = last_slot_until(now, interval=entry.interval, offset=entry.offset)
-        slot, entry.next_slot = entry.next_slot, newest + entry.interval
-        self._push(entry)
+        slot, newest = entry.next_slot, entry.newest_slot(now)
+        self._agenda.expect(entry, newest + entry.interval)
         running = entry.running
         if running is not None and running.trigger is Trigger.SCHEDULE:
             await self._skip(range(slot, newest + 1, entry.interval), entry, SkipReason.OVERLAP)
             return
-        if running is not None:
-            # A probe outside the slots gives way: it will not say how this slot ends.
-            running.settled = True
-            running.scope.cancel()
         overdue, entry.waiting = entry.waiting, newest
-        if overdue is None:
+        if overdue is not None:
+            await self._skip([overdue], entry, SkipReason.OVERLOAD)
+        elif running is None:
             self._queue.append(entry)
         else:
-            await self._skip([overdue], entry, SkipReason.OVERLOAD)
+            # A probe outside the slots gives way, saying nothing; the slot starts when that has ended.
+            running.settled = True
+            running.scope.cancel()
         await self._skip(range(slot, newest, entry.interval), entry, SkipReason.OVERLOAD)
         self._start_waiting()
-
-    async def _pass_over(self, now: Instant, reason: GapReason) -> None:
-        """After time that passed without us: leave only the newest due slot of each check, record one gap."""
-        start, missed = self._last_tick, {}
-        for entry in self._entries.values():
-            if entry.next_slot > now:
-                continue
-            newest = last_slot_until(now, interval=entry.interval, offset=entry.offset)
-            missed[entry.check_id] = (newest - entry.next_slot) // entry.interval
-            start = min(start, entry.next_slot)
-            entry.next_slot = newest
-            entry.version += 1
-        self._heap = [item for item in self._heap if item[3] == item[2].version]
-        self._heap += [self._item(self._entries[check_id]) for check_id in missed]
-        heapify(self._heap)
-        if reason is GapReason.STALL:
-            self._stalled_at = now
-        log.warning(
-            "schedule.gap", reason=reason, seconds=(now - start) / SECOND, missed=sum(missed.values())
-        )
-        await self._publish(SlotsMissed(start, now, reason, self._location, counts=missed))
 
     # --- probes ---------------------------------------------------------------------------------------
 
     def _start_waiting(self) -> None:
-        while self._queue and len(self._running) < self._capacity and not self._stopping:
+        """As far as there is capacity: slots first, then newcomers whose slot has not come yet."""
+        while self._queue and self._may_start():
             entry = self._queue.popleft()
-            if entry.waiting is None:
-                continue
-            if entry.running is not None:
-                # Its out-of-slot probe is being cancelled; the slot starts when that has ended.
-                continue
             slot, entry.waiting = entry.waiting, None
-            self._start(entry, slot, Trigger.SCHEDULE)
+            if slot is not None:
+                self._start(entry, slot, Trigger.SCHEDULE)
+        while self._newcomers and self._may_start():
+            entry = self._newcomers.popleft()
+            if self._is_in_want(entry):
+                self._start(entry, self._clock.now(), Trigger.REGISTERED)
+
+    def _may_start(self) -> bool:
+        return len(self._running) < self._capacity and self._group is not None and not self._stopping
+
+    def _is_in_want(self, entry: Entry) -> bool:
+        """Whether a probe outside the slots would tell what no slot has told or is about to."""
+        busy = entry.running is not None or entry.waiting is not None
+        if busy or self._agenda.entries.get(entry.check_id) is not entry:
+            return False
+        latest = self._latest_result(entry.check_id)
+        return latest is None or self._clock.now() - latest >= entry.interval
 
     def _start(self, entry: Entry, slot: Instant, trigger: Trigger) -> None:
-        if self._group is None:
-            return
+        assert self._group is not None  # noqa: S101 - `_may_start` has looked
         running = entry.running = Running(entry, slot, trigger, anyio.CancelScope())
         self._running.add(running)
         if len(self._running) == 1:
@@ -351,22 +323,29 @@ class Scheduler:
         self._group.start_soon(self._probe, running, name=f"probe {entry.check_id}")
 
     async def _probe(self, running: Running) -> None:
-        entry, started_at = running.entry, self._clock.now()
-        if running.trigger is Trigger.SCHEDULE:
-            self._counters.delay.observe((started_at - running.slot) / SECOND)
+        started_at = self._clock.now()
+        slot = running.slot if running.trigger is Trigger.SCHEDULE else None
+        if slot is not None:
+            self._counters.delay.observe((started_at - slot) / SECOND)
         try:
-            with running.scope:
-                try:
-                    slot = running.slot if running.trigger is Trigger.SCHEDULE else None
-                    await self._send(ExecuteChecks((entry.check_id,), running.trigger, slot))
-                except Exception:  # the border: one broken probe must not end the others
-                    self._counters.crashes += 1
-                    log.exception("probe.crashed", check=entry.check_id)
-                    await self._account_for_crash(running, started_at)
+            if not running.settled:  # it may have been cut short before it began
+                with running.scope:
+                    await self._send(ExecuteChecks((running.entry.check_id,), running.trigger, slot))
+        except anyio.get_cancelled_exc_class():
+            if anyio.current_effective_deadline() == -math.inf:
+                await self._cut_short(running.entry, SkipReason.SHUTDOWN)
+                raise
+            # Nobody cancelled this: a future of some library was cancelled, and that must not end its siblings.
+            log.exception("probe.crashed", check=running.entry.check_id)
+            await self._account_for_crash(running, started_at)
+        except Exception:  # the border: one broken probe must not end the others
+            log.exception("probe.crashed", check=running.entry.check_id)
+            await self._account_for_crash(running, started_at)
         finally:
             self._finished(running)
 
     async def _account_for_crash(self, running: Running, started_at: Instant) -> None:
+        self._counters.crashes += 1
         if running.settled:
             return
         running.settled = True
@@ -385,9 +364,8 @@ class Scheduler:
     def _finished(self, running: Running) -> None:
         entry = running.entry
         self._running.discard(running)
-        if entry.running is running:
-            entry.running = None
-        if entry.waiting is not None and self._entries.get(entry.check_id) is entry:
+        entry.running = None
+        if entry.waiting is not None:
             self._queue.append(entry)
         self._start_waiting()
         if not self._running:
@@ -414,36 +392,9 @@ class Scheduler:
             await self._skip([running.slot], entry, reason)
 
     async def _retire(self, entry: Entry, at: Instant) -> None:
-        del self._entries[entry.check_id]
-        due = range(entry.next_slot, at + 1, entry.interval)
-        entry.version += 1
+        self._agenda.remove(entry)
         await self._cut_short(entry, SkipReason.DELETED)
-        await self._skip_waiting(entry, SkipReason.DELETED)
-        await self._skip(due, entry, SkipReason.DELETED)
-        with suppress(ValueError):
+        if entry.waiting is not None and entry.running is None:
             self._queue.remove(entry)
-
-    # --- the heap -------------------------------------------------------------------------------------
-
-    def _item(self, entry: Entry) -> Item:
-        return (entry.next_slot, next(self._order), entry, entry.version, Trigger.SCHEDULE)
-
-    def _push(self, entry: Entry) -> None:
-        heappush(self._heap, self._item(entry))
-
-    def _push_first_probe(self, entry: Entry, at: Instant) -> None:
-        """Newcomers are probed soon, spread like slots, unless history already knows them."""
-        within = min(entry.interval, FIRST_PROBE_WITHIN)
-        due = at + entry.offset % within
-        heappush(self._heap, (due, next(self._order), entry, entry.version, Trigger.REGISTERED))
-        self._wake_for(due)
-
-    def _is_fresh(self, entry: Entry, now: Instant) -> bool:
-        latest = self._latest_result(entry.check_id)
-        return latest is not None and now - latest < entry.interval
-
-    async def _measure_lag(self) -> None:
-        while True:
-            before = self._clock.now()
-            await anyio.sleep(LAG_PERIOD / SECOND)
-            self._counters.lag.observe(max(0, self._clock.now() - before - LAG_PERIOD) / SECOND)
+        await self._skip_waiting(entry, SkipReason.DELETED)
+        await self._skip(range(entry.next_slot, at + 1, entry.interval), entry, SkipReason.DELETED)

@@ -63,6 +63,11 @@ class ManualClock:
     def correct(self) -> Micros:
         return 0
 
+    def not_before(self, instant: Instant) -> Micros:
+        behind = max(0, instant - self.instant)
+        self.instant += behind
+        return behind
+
 
 async def inline(function: Callable[..., T], *args: Any) -> T:
     """An :class:`~watchbill.ports.Offload` that does not."""

@@ -1,0 +1,115 @@
+"""What is due when: the scheduled checks, and the next instant of each in one heap."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from heapq import heapify, heappop, heappush
+from itertools import count
+
+import anyio
+
+from watchbill.domain.results import Trigger
+from watchbill.domain.schedule import first_slot_after, last_slot_until, offset_of
+from watchbill.domain.units import SECOND, Instant, Micros
+
+FIRST_PROBE_WITHIN: Micros = 5 * SECOND
+
+
+@dataclass(slots=True, eq=False)
+class Running:
+    """One probe under way. ``settled``: its slot has been accounted for; what it still finds is dropped."""
+
+    entry: Entry
+    slot: Instant
+    trigger: Trigger
+    scope: anyio.CancelScope
+    settled: bool = False
+
+
+@dataclass(slots=True, eq=False)
+class Entry:
+    """One scheduled check. ``version`` tells its heap items from those of an earlier grid."""
+
+    check_id: str
+    interval: Micros
+    offset: Micros
+    next_slot: Instant
+    version: int = 0
+    running: Running | None = None
+    waiting: Instant | None = None
+    """A due slot that has not started, for want of capacity or because a probe is being cancelled."""
+
+    def newest_slot(self, now: Instant) -> Instant:
+        return last_slot_until(now, interval=self.interval, offset=self.offset)
+
+
+Item = tuple[Instant, int, Entry, int, Trigger]
+
+
+class Agenda:
+    """``entries`` are those that count now; the heap may hold items of others, which are passed over."""
+
+    def __init__(self) -> None:
+        self.entries: dict[str, Entry] = {}
+        self._heap: list[Item] = []
+        self._order = count()
+
+    def add(self, check_id: str, *, interval: Micros, at: Instant) -> Entry:
+        """Expect slots of a new check after ``at``, and one probe soon, spread like slots."""
+        offset = offset_of(check_id, interval)
+        first = first_slot_after(at, interval=interval, offset=offset)
+        entry = self.entries[check_id] = Entry(check_id, interval, offset, first)
+        soon = at + offset % min(interval, FIRST_PROBE_WITHIN)
+        self._push(soon, entry, Trigger.REGISTERED)
+        self._push(first, entry, Trigger.SCHEDULE)
+        return entry
+
+    def change_grid(self, entry: Entry, *, interval: Micros, at: Instant) -> None:
+        """Expect slots at another interval, after ``at``."""
+        entry.interval, entry.offset = interval, offset_of(entry.check_id, interval)
+        first = first_slot_after(at, interval=interval, offset=entry.offset)
+        entry.version += 1
+        self.expect(entry, first)
+
+    def expect(self, entry: Entry, slot: Instant) -> None:
+        """Its next slot is this one."""
+        entry.next_slot = slot
+        self._push(slot, entry, Trigger.SCHEDULE)
+
+    def remove(self, entry: Entry) -> None:
+        del self.entries[entry.check_id]
+        entry.version += 1
+
+    def earliest(self) -> Instant | None:
+        """No slot is due before this."""
+        return self._heap[0][0] if self._heap else None
+
+    def pop_due(self, now: Instant) -> tuple[Entry, Trigger] | None:
+        """The earliest that is due; after a slot the caller says which is the next one."""
+        while self._heap and self._heap[0][0] <= now:
+            _, _, entry, version, trigger = heappop(self._heap)
+            if version == entry.version:
+                return entry, trigger
+        return None
+
+    def pass_over(self, now: Instant) -> Mapping[str, int]:
+        """Leave only the newest due slot of each check; how many were left out, by check."""
+        left_out = {}
+        for entry in self.entries.values():
+            if entry.next_slot <= now:
+                newest = entry.newest_slot(now)
+                left_out[entry.check_id] = (newest - entry.next_slot) // entry.interval
+                entry.next_slot = newest
+                entry.version += 1
+        self._heap = [item for item in self._heap if item[3] == item[2].version]
+        due = (self.entries[check_id] for check_id in left_out)
+        self._heap += [self._item(entry.next_slot, entry, Trigger.SCHEDULE) for entry in due]
+        heapify(self._heap)
+        return left_out
+
+    def _push(self, due: Instant, entry: Entry, trigger: Trigger) -> None:
+        heappush(self._heap, self._item(due, entry, trigger))
+
+    def _item(self, due: Instant, entry: Entry, trigger: Trigger) -> Item:
+        return due, next(self._order), entry, entry.version, trigger
