@@ -14,6 +14,7 @@ from tests.cli.support import golden
 from watchbill.cli.alike import with_known_files, with_unresolved, without_root
 from watchbill.cli.difference import (
     Difference,
+    absent,
     as_json,
     as_markdown,
     as_text,
@@ -94,7 +95,7 @@ def test_no_change_says_so_in_every_form(nothing: Difference) -> None:
     assert as_text(nothing).splitlines()[0] == "no changes"
     assert as_markdown(nothing, title="Plan").splitlines()[1] == "### Plan: no changes"
     assert as_json(nothing)["changes"] is False
-    assert "  secrets, and variables without a value, were not compared" in as_text(nothing).splitlines()
+    assert "  secrets and variables without a value here were not compared" in as_text(nothing).splitlines()
 
 
 def test_signs_are_coloured_for_a_terminal(everything: Difference) -> None:
@@ -129,7 +130,7 @@ def test_a_title_cannot_be_markup() -> None:
 @pytest.mark.parametrize(
     ("value", "text"),
     [
-        (None, "(default)"),
+        (None, "(none)"),
         ("", '""'),
         ("30s", "30s"),
         (["2xx", "304"], '["2xx", "304"]'),
@@ -188,3 +189,38 @@ def test_only_a_variable_without_a_value_is_taken_as_unchanged() -> None:
     assert same("db.example", "${PLACE}")
     assert not same("db.example", "other.example")
     assert not same("${OLD_TOKEN}", "${NEW_TOKEN}")
+    assert same("https://db.example/?t=${TOKEN}", "https://${PLACE}/?t=${TOKEN}")
+    assert not same("https://old.example/", "https://new.example/${PLACE}")
+    assert not same("https://old.example/", "https://new.example/?t=${TOKEN}")
+    assert not same("(secret)", "${USER_NAME}")
+    assert not same("${OLD_NAME}", "${NEW_NAME}")
+
+
+def test_a_work_tree_names_its_files_by_their_way_from_the_configuration(tmp_path: Path) -> None:
+    for tree in ("base", "head"):
+        (tmp_path / tree / ".git").mkdir(parents=True)
+        (tmp_path / tree / "checks").mkdir()
+    base, head = (
+        without_root(_with_ca(tmp_path / tree / "certs/ca.pem"), str(tmp_path / tree / "checks"))
+        for tree in ("base", "head")
+    )
+    assert head["a"].fields["tls.ca_file"] == "../certs/ca.pem"
+    assert diff(head, base, {}).empty
+    assert diff(head, with_known_files(_with_ca(Path("/etc/watchbill/certs/ca.pem")), head), {}).empty
+
+
+@pytest.mark.parametrize(
+    ("kind", "path", "text"),
+    [
+        ("http", "interval", "(30s, default)"),
+        ("http", "enabled", "(true, default)"),
+        ("tls", "port", "(443, default)"),
+        ("http", "timeout", "(default)"),
+        ("http", "expect.status", "(default)"),
+        ("icmp", "port", "(none)"),
+        ("http", "service", "(none)"),
+        ("", "services.shop.owner", "(none)"),
+    ],
+)
+def test_what_is_not_declared_shows_what_holds_instead(kind: str, path: str, text: str) -> None:
+    assert absent(kind, path) == text

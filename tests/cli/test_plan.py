@@ -140,7 +140,7 @@ def test_a_rotated_secret_of_a_renamed_check_is_seen_too(run: Run, base: Exporte
 def test_without_secrets_none_is_asked_for_and_none_compared(run: Run, base: Exporter) -> None:
     answer = run("plan", "base.yaml", "--against", base.url, "--no-secrets", "--detailed-exitcode")
     assert (answer.exit_code, answer.stderr) == (0, "")
-    assert "secrets, and variables without a value, were not compared" in answer.stdout
+    assert "secrets and variables without a value here were not compared" in answer.stdout
     assert [path for _, path, _ in base.asked] == ["/api/v1/config"]
 
 
@@ -151,6 +151,55 @@ def test_without_secrets_a_variable_without_a_value_is_no_change(
     exporter.answers["GET /api/v1/config"] = (200, running(tmp_path / "host.yaml", {"PLACE": "db.example"}))
     answer = run("plan", "host.yaml", "--against", exporter.url, "--no-secrets")
     assert answer.stdout.splitlines()[0] == "no changes"
+
+
+LITERAL = """\
+version: 1
+checks:
+  {id}: {{type: http, url: "https://shop.example/", body: {body}, tls: {{ca_file: ca.pem}}, headers: {{X-Token: "${{TOKEN}}"}}}}
+{moved}
+"""
+
+
+def test_without_secrets_what_stands_in_the_file_is_compared_all_the_same(run: Run, tmp_path: Path) -> None:
+    (tmp_path / "ca.pem").write_text("")
+    (tmp_path / "one.yaml").write_text(LITERAL.format(id="a", body="one", moved=""))
+    (tmp_path / "two.yaml").write_text(LITERAL.format(id="a", body="two", moved=""))
+    answer = run("plan", "two.yaml", "--against", "one.yaml", "--no-secrets")
+    assert answer.stdout.splitlines()[:3] == ["~ a", "    body  (secret)  (secret changed)", ""]
+
+
+def test_without_secrets_an_exporter_is_asked_for_what_stands_in_the_file_only(
+    run: Run, exporter: Exporter, tmp_path: Path
+) -> None:
+    (tmp_path / "ca.pem").write_text("")
+    (tmp_path / "one.yaml").write_text(LITERAL.format(id="a", body="one", moved=""))
+    exporter.answers["GET /api/v1/config"] = (200, running(tmp_path / "one.yaml", TOKEN))
+    exporter.answers["POST /api/v1/config/compare"] = (200, {"differ": {"a": ["body"]}})
+    (tmp_path / "two.yaml").write_text(LITERAL.format(id="b", body="two", moved="moved: {a: b}"))
+    answer = run("plan", "two.yaml", "--against", exporter.url, "--no-secrets")
+    assert answer.stdout.splitlines()[:3] == [
+        "moved a -> b  (history goes on, series start anew)",
+        "    body  (secret)  (secret changed)",
+        "",
+    ]
+    asked = [body for _, path, body in exporter.asked if path.endswith("compare")]
+    assert [set(body["digests"]["a"]) for body in asked] == [{"body"}]
+
+
+def test_a_renamed_check_keeps_its_files_and_variables(run: Run, exporter: Exporter, tmp_path: Path) -> None:
+    (tmp_path / "ca.pem").write_text("")
+    (tmp_path / "one.yaml").write_text(
+        'version: 1\nchecks: {a: {type: tls, host: "${PLACE}", tls: {ca_file: ca.pem}}}\n'
+    )
+    answer = running(tmp_path / "one.yaml", {"PLACE": "db.example"})
+    answer["checks"]["a"]["spec"]["tls"]["ca_file"] = "/etc/watchbill/ca.pem"
+    exporter.answers["GET /api/v1/config"] = (200, answer)
+    (tmp_path / "two.yaml").write_text(
+        'version: 1\nchecks: {b: {type: tls, host: "${PLACE}", tls: {ca_file: ca.pem}}}\nmoved: {a: b}\n'
+    )
+    said = run("plan", "two.yaml", "--against", exporter.url, "--no-secrets").stdout.splitlines()
+    assert said[:2] == ["moved a -> b  (history goes on, series start anew)", ""]
 
 
 def test_a_variable_with_another_value_is_a_change(run: Run, exporter: Exporter, tmp_path: Path) -> None:

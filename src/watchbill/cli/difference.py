@@ -13,12 +13,14 @@ from datetime import timedelta
 from typing import Any, Literal
 
 from watchbill.cli.terminal import Colour, paint, plain
+from watchbill.domain.checks import CHECK_TYPES, TYPE_NAMES
 from watchbill.domain.plan import Change, FieldChange, Load, Plan, load_of
 from watchbill.domain.specs import Spec
 from watchbill.domain.units import format_duration
 
 SHOWN_CHARACTERS = 100
 Kind = Literal["+", "~", "-", ">", " "]
+_MODELS = dict(zip(TYPE_NAMES, CHECK_TYPES, strict=True))
 _COLOURS: dict[Kind, Colour] = {"+": "green", "~": "yellow", "-": "red", ">": "cyan", " ": "grey"}
 
 
@@ -81,12 +83,12 @@ def lines(difference: Difference) -> Iterator[tuple[Kind, str]]:
     for change in plan.changed:
         note = "  (its series start anew)" if restarts_series(change) else ""
         yield "~", f"{change.check_id}{note}"
-        yield from _fields(change.fields)
+        yield from _fields(change.fields, *_types(difference, change))
     for check_id in plan.removed:
         yield "-", f"{check_id:{width}}  {describe(difference.actual[check_id])}"
     for change in plan.moved:
         yield ">", f"moved {change.moved_from} -> {change.check_id}  (history goes on, series start anew)"
-        yield from _fields(change.fields)
+        yield from _fields(change.fields, *_types(difference, change))
     if difference.settings:
         yield "~", "settings"
         yield from _fields(difference.settings)
@@ -96,20 +98,38 @@ def _width(plan: Plan) -> int:
     return max(map(len, plan.added + plan.removed), default=0)
 
 
-def _fields(fields: Sequence[FieldChange]) -> Iterator[tuple[Kind, str]]:
+def _types(difference: Difference, change: Change) -> tuple[str, str]:
+    """Of the check before and after, whose fields have the defaults of its type."""
+    running = difference.actual[change.moved_from or change.check_id]
+    return running.type, difference.desired[change.check_id].type
+
+
+def _fields(fields: Sequence[FieldChange], before: str = "", after: str = "") -> Iterator[tuple[Kind, str]]:
     width = max((len(each.path) for each in fields), default=0)
     for each in fields:
-        said = f"{shown(each.after)}  (secret changed)" if each.secret else _arrow(each)
+        then, now = shown(each.before, absent(before, each.path)), shown(each.after, absent(after, each.path))
+        said = f"{now}  (secret changed)" if each.secret else f"{then} -> {now}"
         yield " ", f"    {plain(each.path):{width}}  {said}"
 
 
-def _arrow(change: FieldChange) -> str:
-    return f"{shown(change.before)} -> {shown(change.after)}"
+def absent(kind: str, path: str) -> str:
+    """What holds in a check of this type where nothing is declared."""
+    model = _MODELS.get(kind)
+    field = model.model_fields.get(path) if model is not None else None
+    match field.default if field is not None else None:
+        case timedelta() as length if path != "timeout":  # whose default depends on the interval
+            return f"({format_duration(length)}, default)"
+        case bool() | int() | str() as value if value != "":
+            return f"({json.dumps(value) if isinstance(value, bool) else value}, default)"
+        case timedelta():
+            return "(default)"
+        case _:
+            return "(default)" if model is not None and "." in path else "(none)"
 
 
-def shown(value: Any) -> str:
+def shown(value: Any, nothing: str = "(none)") -> str:
     if value is None:
-        return "(default)"
+        return nothing
     text = value if isinstance(value, str) and value else json.dumps(value, ensure_ascii=False, default=str)
     text = plain(text)
     return text if len(text) <= SHOWN_CHARACTERS else text[: SHOWN_CHARACTERS - 1] + "…"
@@ -178,7 +198,7 @@ def remarks(difference: Difference) -> list[str]:
             "--allow-mass-delete allows it, or limits: {mass_delete: allow}"
         )
     if not difference.secrets_compared:
-        found.append("secrets, and variables without a value, were not compared")
+        found.append("secrets and variables without a value here were not compared")
     return found
 
 

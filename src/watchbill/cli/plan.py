@@ -17,7 +17,7 @@ from watchbill.client import DEFAULT_SERVER, Client
 from watchbill.domain.config import LoadedConfig
 from watchbill.domain.plan import FieldChange, diff, effective_moves, field_changes
 from watchbill.domain.series import SERIES
-from watchbill.domain.specs import Spec, spec_from_masked, spec_of
+from watchbill.domain.specs import MASK, Spec, spec_from_masked, spec_of
 
 CHANGES = 2
 
@@ -42,7 +42,9 @@ CHANGES = 2
 )
 @click.option("--detailed-exitcode", is_flag=True, help="Exit with 2 where there are changes.")
 @click.option(
-    "--no-secrets", is_flag=True, help="Accept missing variables and secret files; compare no secret."
+    "--no-secrets",
+    is_flag=True,
+    help="Accept missing variables and secret files, and compare nothing with them.",
 )
 @click.pass_context
 def plan(  # noqa: PLR0917 - click passes options by name
@@ -80,11 +82,12 @@ def _against_exporter(
 ) -> Difference:
     with Client(server) as client:
         running = client.config()
-        actual: Mapping[str, Spec] = with_known_files(running.specs, desired)
-        if secrets:
-            actual = _with_secrets(outside, client, loaded.config.moved, desired, actual)
-        else:
-            actual = with_unresolved(actual, desired)
+        here = _by_running_id(desired, running.specs, loaded.config.moved)
+        actual: Mapping[str, Spec] = with_known_files(running.specs, here)
+        if not secrets:
+            actual = with_unresolved(actual, here)
+            here = {check_id: _literal_only(spec) for check_id, spec in here.items()}
+        actual = _with_secrets(outside, client, here, actual)
     return _compared(loaded, desired, actual, running.settings, secrets=secrets)
 
 
@@ -109,24 +112,48 @@ def _compared(
 
 
 def _specs(loaded: LoadedConfig, path: str, *, secrets: bool) -> dict[str, Spec]:
-    """``secrets=False``: placeholders stand in the secrets' places, which are not to be compared."""
+    """``secrets=False``: a secret that is its own reference has no value here, and is not to be compared."""
     specs = {check_id: spec_of(check) for check_id, check in loaded.config.checks.items()}
     if not secrets:
-        specs = {check_id: replace(spec, secrets={}) for check_id, spec in specs.items()}
+        specs = {check_id: _resolved_only(spec) for check_id, spec in specs.items()}
     return without_root(specs, path)
 
 
-def _with_secrets(
-    outside: Outside,
-    client: Client,
-    moved: Mapping[str, str],
-    desired: Mapping[str, Spec],
-    actual: Mapping[str, Spec],
+def _resolved_only(spec: Spec) -> Spec:
+    known = {
+        path: None if secret is None or secret.get_secret_value() == spec.fields[path] else secret
+        for path, secret in spec.secrets.items()
+    }
+    return replace(spec, secrets=known)
+
+
+def _literal_only(spec: Spec) -> Spec:
+    """The secrets that are written in the file, whose values need no environment to be compared elsewhere."""
+    known = {
+        path: secret
+        for path, secret in spec.secrets.items()
+        if spec.fields[path] == MASK and secret is not None and "${" not in secret.get_secret_value()
+    }
+    return replace(spec, secrets=known)
+
+
+def _by_running_id(
+    desired: Mapping[str, Spec], actual: Mapping[str, Spec], moved: Mapping[str, str]
 ) -> dict[str, Spec]:
-    """What runs, with its secrets known as far as they matter: equal to the desired ones, or not."""
-    becomes = {check_id: check_id for check_id in actual.keys() & desired.keys()}
-    becomes |= effective_moves(moved, desired, actual)
-    ours = {old: _shared_secrets(actual[old], desired[new]) for old, new in sorted(becomes.items())}
+    """What is declared, by the id under which it runs: that of before where a check is renamed."""
+    renamed = effective_moves(moved, desired, actual)
+    return {
+        check_id: desired[renamed.get(check_id, check_id)]
+        for check_id in sorted(actual)
+        if renamed.get(check_id, check_id) in desired
+    }
+
+
+def _with_secrets(
+    outside: Outside, client: Client, here: Mapping[str, Spec], actual: Mapping[str, Spec]
+) -> dict[str, Spec]:
+    """What runs, with its secrets known as far as they matter: equal to those declared here, or not."""
+    ours = {check_id: _shared_secrets(actual[check_id], spec) for check_id, spec in here.items()}
     asked = {check_id: paths for check_id, paths in ours.items() if paths}
     differ = client.compare(asked, nonce=outside.nonce(), wait=outside.wait) if asked else {}
     known = dict(actual)
@@ -161,4 +188,6 @@ def _setting_changes(before: Mapping[str, Any], after: Mapping[str, Any]) -> tup
         spec_from_masked({"type": "settings", **{key: side[key] for key in shared}}, interval=1)
         for side in (before, after)
     ]
-    return field_changes(sides[0], sides[1])
+    changes = field_changes(sides[0], sides[1])
+    # An empty value and none are the same here: a service that says nothing more is no change of its own.
+    return tuple(each for each in changes if each.before or each.after)

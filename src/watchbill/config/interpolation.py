@@ -90,6 +90,12 @@ class Interpolated(NamedTuple):
         return tuple(part.problem for part in self.parts if part.problem)
 
 
+def is_secret_reference(token: str) -> bool:
+    """Whether what ``${...}`` stands for is a secret wherever it stands."""
+    inside = token.removeprefix("${").removesuffix("}")
+    return inside.startswith("file:") or _TELLING_NAME.search(inside.partition(":-")[0]) is not None
+
+
 def _literal_in_secret(text: str) -> str:
     return text if _SCHEME_WORD.fullmatch(text) else MASK
 
