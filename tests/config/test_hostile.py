@@ -243,3 +243,8 @@ def test_a_reference_in_a_reference_is_named(write: Write) -> None:
     assert mistakes(path) == [
         "checks.yaml:2:32: ${A:-${ holds another brace; a reference cannot stand in a reference"
     ]
+
+
+def test_a_path_with_a_nul_character_is_no_path() -> None:
+    with pytest.raises(ConfigError, match="holds a NUL character"):
+        load("a\0b", environ={})

@@ -25,6 +25,8 @@ def load(path: str | Path, *, environ: Mapping[str, str], resolve_secrets: bool 
     :raises ConfigError: with every mistake that was found.
     """
     shown = str(path)
+    if "\0" in shown:
+        raise ConfigError((Problem(shown, 1, 1, "not a path: it holds a NUL character"),))
     for _ in range(MOST_ATTEMPTS):
         reading = Reading(shown)
         try:
