@@ -3,10 +3,7 @@
 from __future__ import annotations
 
 import gzip
-import resource
 import tracemalloc
-from collections.abc import Iterator
-from contextlib import contextmanager
 from typing import Any
 
 import anyio
@@ -20,6 +17,7 @@ from tests.servers import (
     full_listener,
     hang,
     http_server,
+    no_more_descriptors,
     no_socket_left,
     open_sockets,
     response,
@@ -143,6 +141,12 @@ BROKEN: list[tuple[str, bytes, Reason, str]] = [
         OK + b"".join(b"X-%d: 1\r\n" % number for number in range(201)) + b"\r\n",
         Reason.TOO_LARGE,
         "the response's headers must be at most 200 fields, are more",
+    ),
+    (
+        "a header just over the limit",
+        OK + b"X: " + b"x" * (64 * 1024) + b"\r\nContent-Length: 0\r\n\r\n",
+        Reason.TOO_LARGE,
+        "the response's headers must be at most 64 KiB, are more",
     ),
     (
         "one huge header",
@@ -381,17 +385,45 @@ async def test_text_of_a_target_cannot_break_a_line_of_ours() -> None:
     assert len(message) <= 500
 
 
+@pytest.mark.parametrize("method", ["GET", "HEAD"])
+async def test_a_second_response_behind_the_first_is_not_ours(method: str) -> None:
+    other = response(b"other", status="500 Oops", headers=["X-A: other"])
+    async with (
+        http_server(response(b"ok" if method == "GET" else b"") + other) as server,
+        open_prober() as probe,
+    ):
+        result = await probe(
+            "http",
+            url=server.url(),
+            method=method,
+            expect={
+                "body": {"equals": "ok" if method == "GET" else ""},
+                "headers": {"content-length": {"matches": "^[02]$"}},
+            },
+        )
+    assert told(result) == []
+    assert result.status_code == 200
+
+
+async def test_a_coding_that_bounds_nothing_ends_with_the_connection() -> None:
+    answer = OK + b"Transfer-Encoding: identity\r\n\r\nhello"
+    async with http_server(answer) as server, open_prober() as probe:
+        result = await probe("http", url=server.url(), expect={"body": {"equals": "hello"}})
+    assert told(result) == []
+
+
+async def test_a_switch_of_protocols_that_was_asked_for_is_a_response() -> None:
+    answer = (
+        b"HTTP/1.1 101 Switching Protocols\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n\r\n\x81\x02hi"
+    )
+    headers = {"Connection": "Upgrade", "Upgrade": "websocket", "Sec-WebSocket-Version": "13"}
+    async with no_socket_left(), http_server(answer) as server, open_prober() as probe:
+        result = await probe("http", url=server.url(), headers=headers, expect={"status": 101})
+    assert told(result) == []
+    assert result.status_code == 101
+
+
 # --- our own limits -----------------------------------------------------------------------------------
-
-
-@contextmanager
-def no_more_descriptors() -> Iterator[None]:
-    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
-    resource.setrlimit(resource.RLIMIT_NOFILE, (0, hard))
-    try:
-        yield
-    finally:
-        resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
 
 
 @pytest.mark.parametrize("check_type", ["http", "tcp", "tls"])

@@ -422,6 +422,11 @@ async def test_a_loop_of_redirects_ends_at_the_limit() -> None:
 @pytest.mark.parametrize(
     ("location", "message"),
     [
+        (
+            "http://127.0.0.1:99999/x",
+            "redirect to http://127.0.0.1:99999/x refused: there is no such port",
+        ),
+        ("http://127.0.0.1:0/", "redirect to http://127.0.0.1:0/ refused: there is no such port"),
         ("ftp://files.test/x", "redirect to ftp://files.test/x refused: only http and https are followed"),
         (
             "file:///etc/passwd",

@@ -16,6 +16,7 @@ from watchbill.domain.results import Reason
 from watchbill.ports import Connection, NetworkError
 
 MOST_HEAD_BYTES = 64 * 1024
+_MOST_HEAD = f"{MOST_HEAD_BYTES // 1024} KiB"
 MOST_FIELDS = 200
 MOST_INTERIM = 20
 SHOWN_START = 40
@@ -24,17 +25,22 @@ _VERSIONS = frozenset({"1.0", "1.1"})
 
 
 class Answer(httpx2.AsyncByteStream):
-    """``bodiless``: the request was a HEAD. The connection stays its owner's to close."""
+    """``bodiless``: the request was a HEAD; ``upgradable``: it asked for another protocol (101).
 
-    def __init__(self, connection: Connection, *, bodiless: bool) -> None:
+    The connection stays its owner's to close.
+    """
+
+    def __init__(self, connection: Connection, *, bodiless: bool, upgradable: bool = False) -> None:
         self.status = 0
         self.version = ""
         self.headers: list[tuple[bytes, bytes]] = []
         self._connection = connection
         self._bodiless = bodiless
+        self._upgradable = upgradable
         self._parser: Any = httptools.HttpResponseParser(self)
         self._start = b""
         self._head_bytes = 0
+        self._field_bytes = 0
         self._interim = 0
         self._head_done = False
         self._done = False
@@ -54,7 +60,7 @@ class Answer(httpx2.AsyncByteStream):
             self._head_bytes += len(data)
             self._feed(data)
             if not self._head_done and self._head_bytes > MOST_HEAD_BYTES:
-                raise _flood(f"{MOST_HEAD_BYTES // 1024} KiB")
+                raise _flood(_MOST_HEAD)
 
     def _check_start(self, data: bytes) -> None:
         # llhttp takes RTSP and ICE for HTTP, and its words do not say what was there instead.
@@ -85,6 +91,9 @@ class Answer(httpx2.AsyncByteStream):
         try:
             self._parser.feed_data(data)
         except httptools.HttpParserUpgrade as error:
+            if self._upgradable:
+                self._done = True
+                return
             raise NetworkError(
                 Reason.PROTOCOL, "the server switched protocols without being asked"
             ) from error
@@ -100,11 +109,17 @@ class Answer(httpx2.AsyncByteStream):
         if self._head_done:
             return  # a trailer
         self.headers.append((name, value))
+        self._field_bytes += len(name) + len(value)
         if len(self.headers) > MOST_FIELDS:
             self._problem = _flood(f"{MOST_FIELDS} fields")
+        elif self._field_bytes > MOST_HEAD_BYTES:  # however large the pieces in which they came
+            self._problem = _flood(_MOST_HEAD)
+        if self._problem is not None:
             raise self._problem
 
     def on_headers_complete(self) -> None:
+        if self._head_done:
+            return  # another response behind the one that was asked for
         self.status = self._parser.get_status_code()
         if 100 <= self.status < 200 and self.status != 101:
             self._skip_interim()
@@ -114,9 +129,7 @@ class Answer(httpx2.AsyncByteStream):
             self._problem = NetworkError(Reason.PROTOCOL, f"the response is not HTTP/1.1 but {self.version}")
             raise self._problem
         self._head_done = True
-        self._bounded = any(
-            name.lower() in {b"content-length", b"transfer-encoding"} for name, _ in self.headers
-        )
+        self._bounded = any(_bounds(name.lower(), value) for name, value in self.headers)
         if self._bodiless:
             self._done = True
 
@@ -136,6 +149,13 @@ class Answer(httpx2.AsyncByteStream):
     def on_message_complete(self) -> None:
         if self._head_done:
             self._done = True
+
+
+def _bounds(name: bytes, value: bytes) -> bool:
+    """Whether that field says where the body ends (RFC 9112 §6.3); else the end of the connection does."""
+    if name == b"transfer-encoding":
+        return value.lower().rpartition(b",")[2].strip() == b"chunked"
+    return name == b"content-length"
 
 
 def _flood(limit: str) -> NetworkError:

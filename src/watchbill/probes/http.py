@@ -129,6 +129,10 @@ def _next_request(response: httpx2.Response) -> httpx2.Request:
         raise NetworkError(
             Reason.REDIRECT, f"redirect to {_shown(request.url)} refused: only http and https are followed"
         )
+    if request.url.port is not None and not 0 < request.url.port < 1 << 16:
+        raise NetworkError(
+            Reason.REDIRECT, f"redirect to {_shown(request.url)} refused: there is no such port"
+        )
     return request
 
 

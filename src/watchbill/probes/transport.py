@@ -75,7 +75,9 @@ class ProbeTransport(httpx2.AsyncBaseTransport):
     async def _exchange(self, connection: Connection, request: httpx2.Request) -> httpx2.Response:
         self._attempt.phases.start("processing")
         await connection.send(_request_head(request) + await _request_body(request))
-        answer = Answer(connection, bodiless=request.method == "HEAD")
+        answer = Answer(
+            connection, bodiless=request.method == "HEAD", upgradable="upgrade" in request.headers
+        )
         await answer.read_head()
         self._attempt.phases.start("transfer")
         self._attempt.facts["http_version"] = answer.version
