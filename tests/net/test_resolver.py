@@ -26,6 +26,7 @@ from tests.dns_server import (
     truncated_over_udp,
     with_another_id,
 )
+from tests.servers import no_more_descriptors
 from watchbill.domain.checks import IpFamily
 from watchbill.domain.results import Reason
 from watchbill.net import MachineNetwork
@@ -173,6 +174,27 @@ async def test_a_changed_hosts_file_is_read_again(tmp_path: Path) -> None:
     path.unlink()
     seconds[0] = 2.0
     assert watched.value() == {}
+
+
+def test_a_file_that_cannot_be_read_just_now_stays_known(tmp_path: Path) -> None:
+    path = tmp_path / "hosts"
+    path.write_text("192.0.2.1 shop.test\n")
+    seconds = [0.0]
+    watched = WatchedFile(path, parse_hosts, monotonic=lambda: seconds[0])
+    with (
+        no_more_descriptors(),
+        pytest.raises(NetworkError, match="too many open files while reading") as caught,
+    ):
+        watched.value()
+    assert caught.value.reason is Reason.DESCRIPTORS
+    known = watched.value()
+    assert "shop.test" in known
+    path.write_text("192.0.2.1 shop.test other.test\n")
+    seconds[0] += 1
+    with no_more_descriptors():
+        assert watched.value() is known
+    seconds[0] += 1
+    assert "other.test" in watched.value()
 
 
 async def test_without_a_name_server_it_is_our_own_side_that_fails(tmp_path: Path) -> None:

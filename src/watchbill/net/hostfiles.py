@@ -13,6 +13,8 @@ from ipaddress import IPv4Address, IPv6Address, IPv6Network, ip_address
 from pathlib import Path
 from typing import Generic, TypeAlias, TypeVar
 
+from watchbill.net.errors import network_error
+
 Address: TypeAlias = IPv4Address | IPv6Address
 T = TypeVar("T")
 
@@ -95,7 +97,8 @@ def as_address(text: str) -> Address | None:
 
 
 class WatchedFile(Generic[T]):
-    """A parsed file, as of at most one second ago. A missing or unreadable one reads as empty."""
+    """A parsed file, as of at most one second ago. A missing one reads as empty; one that cannot be read just now
+    (no descriptor is free) stays as it was, so that its names do not become unknown."""
 
     def __init__(
         self, path: Path, parse: Callable[[str], T], *, monotonic: Callable[[], float] = time.monotonic
@@ -106,8 +109,10 @@ class WatchedFile(Generic[T]):
         self._looked_at = float("-inf")
         self._signature: tuple[int, ...] | None = None
         self._parsed = parse("")
+        self._known = False
 
     def value(self) -> T:
+        """:raises NetworkError: it exists and could not be read even once."""
         now = self._monotonic()
         if now - self._looked_at >= LOOKED_AT_SECONDS:
             self._looked_at = now
@@ -122,5 +127,11 @@ class WatchedFile(Generic[T]):
             if signature is None or signature != self._signature:
                 self._parsed = self._parse(self._path.read_text(encoding="utf-8", errors="replace"))
             self._signature = signature
-        except OSError:
+        except (FileNotFoundError, NotADirectoryError, PermissionError):
             self._signature, self._parsed = None, self._parse("")
+        except OSError as error:
+            self._signature = None
+            if not self._known:
+                self._looked_at = float("-inf")
+                raise network_error(error, f"reading {self._path}") from error
+        self._known = True

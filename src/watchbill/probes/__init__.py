@@ -22,6 +22,7 @@ def probers(
     last_heartbeat: Callable[[str], Instant],
 ) -> Mapping[str, Prober]:
     """One prober per type. ``last_heartbeat``: the later of the last ping and the first registration, by check id."""
+    http.user_agent()  # reads a file, which a process short of descriptors cannot
     return {
         "http": partial(
             http.probe, network=network, now=clock_now, offload=offload, prepared=PerCheck(http.prepare).of
