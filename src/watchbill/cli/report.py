@@ -227,7 +227,10 @@ def _flat(line: Line, by: str) -> dict[str, Any]:
         "expected": line.expected,
         **line.slots,
         "unaccounted": line.unaccounted,
-        **{f"latency_{quantile}_seconds": value for quantile, value in line.latency.items()},
+        **{
+            f"latency_{quantile}_seconds": None if value is None else round(value, 6)
+            for quantile, value in line.latency.items()
+        },
     }
 
 
