@@ -31,7 +31,7 @@ from watchbill.web.answers import (
     spec_answer,
     stored_answer,
 )
-from watchbill.web.encoding import SLICE, encoded, encoded_list, encoded_object, json_response, object_of
+from watchbill.web.encoding import SLICE, encoded, encoded_list, encoded_object, object_of
 from watchbill.web.guard import refuse_cross_site
 from watchbill.web.instants import parse_instant, parse_limit
 from watchbill.web.parts import Parts
@@ -85,7 +85,7 @@ class Api:
         loaded = self._running.loaded
         if self._config_answer is None or self._config_answer[0] is not loaded:
             self._config_answer = (loaded, await self._described(loaded))
-        return json_response(self._config_answer[1])
+        return self._parts.outbox.json(self._config_answer[1])
 
     async def _described(self, loaded: LoadedConfig) -> bytes:
         rest: Json = {
@@ -137,11 +137,11 @@ class Api:
         async with self._encoding:
             checks = await encoded_list(list(board.checks.values()), check_answer)
         services = {name: status.value for name, status in board.services.items()}
-        return json_response(object_of({"checks": checks, "services": encoded(services)}))
+        return self._parts.outbox.json(object_of({"checks": checks, "services": encoded(services)}))
 
     async def check(self, check_id: str) -> Response:
         """What ``/checks`` says of it, its spec, and the facts of the last probe."""
-        return json_response(encoded(check_detail(self._state(check_id))))
+        return self._parts.outbox.json(encoded(check_detail(self._state(check_id))))
 
     def _state(self, check_id: str) -> CheckState:
         state = self._running.board.checks.get(check_id)
@@ -170,7 +170,7 @@ class Api:
             raise _unknown(check_id)
         async with self._encoding:
             results = await encoded_list(rows, stored_answer)
-        return json_response(object_of({"results": results}))
+        return self._parts.outbox.json(object_of({"results": results}))
 
     async def report(self, since: str = "24h", until: str = "") -> Response:
         """Coverage and latency of every check over [since, until), as far as it is accounted for."""
@@ -179,7 +179,7 @@ class Api:
         async with self._encoding:
             checks = await encoded_list(rows, coverage_answer)
         period = {"since": encoded(moment(start)), "until": encoded(moment(end))}
-        return json_response(object_of({**period, "checks": checks}))
+        return self._parts.outbox.json(object_of({**period, "checks": checks}))
 
     async def _asked(self, question: Callable[[], Awaitable[T]]) -> T:
         """What history says. Questions outlive a client that hangs up, so those that wait are bounded."""

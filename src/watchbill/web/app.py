@@ -13,7 +13,7 @@ from fastapi.exceptions import RequestValidationError
 from starlette.exceptions import HTTPException
 from starlette.requests import Request
 from starlette.responses import JSONResponse, PlainTextResponse, Response
-from starlette.types import ASGIApp, Receive, Scope, Send
+from starlette.types import ASGIApp
 
 from watchbill.domain.errors import WatchbillError
 from watchbill.domain.messages import ConfigReloaded, ReloadConfig
@@ -21,6 +21,7 @@ from watchbill.ports import Offload, ResultRepository
 from watchbill.web.answers import rejection_answer, reload_answer
 from watchbill.web.api import Api
 from watchbill.web.guard import Guarded, refuse_cross_site
+from watchbill.web.large import Outbox
 from watchbill.web.page import landing_page
 from watchbill.web.parts import Parts, Running
 from watchbill.web.tally import HttpTally, Tallied, our_error
@@ -48,7 +49,7 @@ def create_app(
     version: str = "",
 ) -> ASGIApp:
     """``offload`` takes the encoding of large answers off the event loop."""
-    parts = Parts(running, storage, offload, version, enable_lifecycle)
+    parts = Parts(running, storage, offload, version, enable_lifecycle, Outbox())
     app = FastAPI(
         title="Watchbill",
         version=version or "0",
@@ -100,7 +101,7 @@ class Site:
         headers = {"Content-Type": content_type, "Vary": "Accept, Accept-Encoding"}
         if zipped:
             headers["Content-Encoding"] = "gzip"
-        return InParts(body, headers)
+        return self._parts.outbox.response(body, headers)
 
     async def healthy(self, _: Request) -> Response:
         if self._running.healthy():
@@ -126,21 +127,6 @@ class Site:
             if isinstance(event, ConfigReloaded):
                 return _answer(request, reload_answer(event), 200)
         return _answer(request, {"error": "the reload did not say what it did"}, 500)
-
-
-class InParts(Response):
-    """A body that is sent as it lies, without being joined."""
-
-    def __init__(self, parts: Sequence[bytes], headers: dict[str, str]) -> None:
-        super().__init__(headers={**headers, "Content-Length": str(sum(map(len, parts)))})
-        self._parts = parts
-
-    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        await send({"type": "http.response.start", "status": self.status_code, "headers": self.raw_headers})
-        if scope["method"] != "HEAD":
-            for part in self._parts:
-                await send({"type": "http.response.body", "body": part, "more_body": True})
-        await send({"type": "http.response.body", "body": b"", "more_body": False})
 
 
 def accepts_gzip(header: str) -> bool:

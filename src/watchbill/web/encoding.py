@@ -11,7 +11,6 @@ from collections.abc import Callable, Iterable, Mapping
 from typing import Any, TypeVar
 
 from anyio.lowlevel import checkpoint
-from starlette.responses import Response
 
 T = TypeVar("T")
 
@@ -44,7 +43,3 @@ async def encoded_object(items: Iterable[tuple[str, T]], shown: Callable[[T], An
 def object_of(members: Mapping[str, bytes]) -> bytes:
     """An object of members that are encoded already."""
     return b"{" + b",".join(encoded(name) + b":" + value for name, value in members.items()) + b"}"
-
-
-def json_response(body: bytes) -> Response:
-    return Response(body, media_type="application/json")

@@ -10,6 +10,7 @@ from watchbill.bus import Bus
 from watchbill.clock import Clock
 from watchbill.domain.config import LoadedConfig
 from watchbill.ports import Offload, ResultRepository
+from watchbill.web.large import Outbox
 
 
 class Exposition(Protocol):
@@ -44,3 +45,4 @@ class Parts:
     offload: Offload
     version: str
     enable_lifecycle: bool
+    outbox: Outbox
