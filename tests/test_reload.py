@@ -13,6 +13,7 @@ import pytest
 import trio
 import trio.testing
 
+from watchbill import handlers
 from watchbill.bus import Bus
 from watchbill.clock import Timeline
 from watchbill.domain.checks import Check
@@ -29,6 +30,7 @@ from watchbill.domain.messages import (
     RegisterCheck,
     ReloadConfig,
 )
+from watchbill.domain.specs import Spec, spec_of
 from watchbill.handlers import Reloading, delete_check, register_check, reload_config
 from watchbill.testing import FakeConfigFile, Recorder, check, config_of, virtual_clock
 
@@ -99,6 +101,33 @@ async def test_of_a_thousand_checks_only_those_that_changed_are_commanded() -> N
         assert reloaded.plan.counts() == {"added": 1, "changed": 1, "removed": 1, "moved": 1}
         await stand.reload(config_of(*rest, *new, moved={"c3": "renamed"}))
         assert stand.commands == []
+
+
+async def test_planning_takes_apart_only_what_differs(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Taking ten thousand checks apart holds the event loop for half a second."""
+    async with open_stand() as stand:
+        await stand.reload(config_of(*many(300)))
+        apart: list[str] = []
+
+        def counted_spec_of(one: Check) -> Spec:
+            apart.append(one.id)
+            return spec_of(one)
+
+        monkeypatch.setattr(handlers, "spec_of", counted_spec_of)
+        rest = [one for one in many(300, c7={"interval": "1m"}) if one.id != "c3"]
+        await stand.reload(config_of(*rest, check("new"), check("fresh"), moved={"c3": "new"}))
+        assert sorted(apart) == ["c3", "c7", "c7", "new"]
+        assert stand.registered() == ["c7", "fresh", "new"]
+
+
+async def test_a_reload_whose_asker_goes_away_is_still_whole() -> None:
+    async with open_stand() as stand:
+        with anyio.CancelScope() as asker:
+            stand.bus.subscribe(CheckRegistered, lambda _: asker.cancel())
+            await stand.reload(config_of(*many(50)))
+        assert len(stand.registry) == 50
+        assert len(stand.said.of(CheckRegistered)) == 50
+        assert len(stand.said.of(ConfigReloaded)) == 1
 
 
 async def test_a_change_replaces_in_one_command() -> None:

@@ -8,6 +8,7 @@ from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from functools import partial
+from itertools import product
 from typing import Any
 
 import anyio
@@ -408,13 +409,14 @@ def test_newcomers_share_the_capacity_with_slots() -> None:
 
 def test_a_stall_just_over_two_seconds_is_seen_and_a_shorter_one_is_not() -> None:
     async def main() -> None:
-        for seconds, reasons in ((2.2, [GapReason.STALL]), (1.9, [])):
+        cases = (2.2, [GapReason.STALL]), (1.9, [])
+        for (seconds, reasons), phase in product(cases, (0.6, 0.8, 1.0, 1.2, 1.4)):
             async with open_stand() as stand:
                 stand.execute.takes["long"] = 3
                 one = check("long", interval="10s", timeout="10s")
                 await stand.register(one)
                 slot = stand.grid(one, until=START + 20 * SECOND)[0]
-                await stand.clock.sleep_until(slot + SECOND)
+                await stand.clock.sleep_until(slot + round(phase * SECOND))
                 stand.skew[0] += round(seconds * SECOND)
                 stand.skew[1] += round(seconds * SECOND)
                 await anyio.sleep(3)

@@ -301,6 +301,8 @@ def _renamed(opening: Opening, config: Config) -> Opening:
 
     return replace(
         opening,
+        spans=follow(opening.spans),
+        rows_since=follow(opening.rows_since),
         latest=follow(opening.latest),
         statuses=follow(opening.statuses),
         registered_at=follow(opening.registered_at),
