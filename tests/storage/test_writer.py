@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import random
+from collections import deque
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from datetime import timedelta
@@ -419,6 +421,42 @@ async def test_commits_are_measured(storage: FailingStorage, clock: Clock) -> No
     histogram = writer.statistics().commit_seconds
     assert dict(zip((*histogram.bounds, None), histogram.counts, strict=True))[0.025] == 3
     assert histogram.total == pytest.approx(0.06)
+
+
+@pytest.mark.parametrize("seed", range(8))
+async def test_whatever_is_dropped_every_slot_of_every_check_stays_exact(
+    seed: int, storage: FailingStorage, clock: Clock
+) -> None:
+    """The store fails at random for longer than the buffer holds, and refuses some rows for good."""
+    chance = random.Random(seed)
+    ids = [f"check-{number}" for number in range(5)]
+    waiting = deque(sorted((slot, one) for one in ids for slot in slots(one, 60)))
+    refused = set(chance.sample([slot for slot, _ in waiting], 3))
+    storage.refuse = lambda event: isinstance(event, CheckSucceeded) and event.result.slot in refused
+    ends: list[Callable[[str, Instant], Event]] = [success, failure, skipped]
+    writer = writer_over(
+        storage, clock, capacity=40, accounted_until=lambda: waiting[0][0] if waiting else START + DAY
+    )
+    async with running(writer):
+        for one in ids:
+            writer.accept(registered(one))
+        while waiting:
+            # A slot ends before or after its neighbours; until it has, it is the earliest that is open.
+            for _ in range(chance.randint(1, 20)):
+                if waiting:
+                    slot, one = waiting.popleft()
+                    writer.accept(chance.choice(ends)(one, slot))
+            if chance.random() < 0.2:
+                storage.failures = [StorageError(FULL) for _ in range(chance.randint(1, 8))]
+            await anyio.sleep(chance.uniform(0, 2))
+        storage.failures = []
+        await anyio.sleep(60)
+    assert await writer.drain(5)
+    found = await storage.coverage(since=0, until=START + 600 * SECOND + 1)
+    assert writer.statistics().dropped_rows > 0
+    assert sum(one.missed for one in found) == writer.statistics().dropped_rows
+    assert [(one.expected, one.unaccounted) for one in found] == [(60, 0)] * len(ids)
+    assert sum(one.success + one.failure + one.skipped for one in found) == writer.statistics().rows
 
 
 def test_flips_give_way_with_the_rows_but_are_not_counted_as_such() -> None:

@@ -152,14 +152,21 @@ class DuckDbStorage:
             [(deleted,)] = cursor.execute(sql.PRUNE_RESULTS, [until]).fetchall()
             cursor.execute(sql.KEEP_SINCE, [until])
             if until == before:
-                self._writing = None  # checks that are long gone go with their rows
-                for statement in sql.PRUNE_REST:
-                    cursor.execute(statement, [before] if "$1" in statement else None)
+                self._prune_rest(cursor, before)
             cursor.commit()
         except duckdb.Error as error:
             _roll_back(cursor)
             raise self._file.error(error) from error
         return int(deleted), until == before
+
+    def _prune_rest(self, cursor: duckdb.DuckDBPyConnection, before: Instant) -> None:
+        for statement in sql.PRUNE_OLD:
+            cursor.execute(statement, [before])
+        [(forgotten,)] = cursor.execute(sql.FORGET_CHECKS, [before]).fetchall()
+        for statement in sql.PRUNE_ORPHANS:
+            cursor.execute(statement, [before] if "$1" in statement else None)
+        if forgotten:  # loading what the writer knows anew takes a while with thousands of checks
+            self._writing = None
 
     def _checkpoint(self) -> None:
         cursor, _ = self._ready()

@@ -45,7 +45,7 @@ INSERT_WRITER_STATE = "INSERT INTO writer_state VALUES ($1, $2, make_timestamptz
 OLDEST_SLOT = "SELECT epoch_us(min(slot)) FROM result"
 PRUNE_RESULTS = "DELETE FROM result WHERE slot < make_timestamptz($1)"
 KEEP_SINCE = "UPDATE store_state SET kept_since = greatest(kept_since, make_timestamptz($1))"
-PRUNE_REST = (
+PRUNE_OLD = (
     "DELETE FROM gap WHERE ended_at <= make_timestamptz($1)",
     "DELETE FROM span WHERE closed_at < make_timestamptz($1)",
     # The newest flip of each check says what its status is, however long ago that was.
@@ -53,9 +53,12 @@ PRUNE_REST = (
         SELECT (check_key, location, max(flipped_at)) FROM flip GROUP BY check_key, location)""",
     # Rows share facts for a day at most after the slot that brought them, and come in a little later.
     "DELETE FROM facts WHERE first_slot < make_timestamptz($1) - INTERVAL 2 DAY",
-    """DELETE FROM check_identity WHERE check_key IN (
+)
+FORGET_CHECKS = """
+    DELETE FROM check_identity WHERE check_key IN (
         SELECT check_key FROM check_identity GROUP BY check_key
-        HAVING count(*) = count(valid_to) AND max(valid_to) < make_timestamptz($1) - INTERVAL 2 DAY)""",
+        HAVING count(*) = count(valid_to) AND max(valid_to) < make_timestamptz($1) - INTERVAL 2 DAY)"""
+PRUNE_ORPHANS = (
     "DELETE FROM heartbeat WHERE check_key NOT IN (SELECT check_key FROM check_identity)",
     "DELETE FROM flip WHERE check_key NOT IN (SELECT check_key FROM check_identity)",
     """DELETE FROM check_revision WHERE check_key NOT IN (SELECT check_key FROM check_identity)
