@@ -59,6 +59,12 @@ def test_json_and_csv_say_the_same(asked: Exporter, run: Run) -> None:
     ]
 
 
+def test_a_time_ends_at_microseconds(exporter: Exporter, run: Run) -> None:
+    exporter.answers["GET /api/v1/report"] = (200, {"checks": [_row("a", latency_p99=0.0022646899999999998)]})
+    answer = run("report", "--server", exporter.url, "--format", "csv")
+    assert answer.stdout.splitlines()[1].endswith(",0.002265")
+
+
 def test_a_service_adds_up_slots_and_shows_its_slowest_check(asked: Exporter, run: Run) -> None:
     answer = run("report", "--server", asked.url, "--by", "service", "--format", "json")
     shop = json.loads(answer.stdout)["rows"][1]
@@ -69,12 +75,9 @@ def test_a_service_adds_up_slots_and_shows_its_slowest_check(asked: Exporter, ru
 
 
 def test_a_share_is_cut_so_that_all_means_all() -> None:
-    assert [percent(1.0), percent(0.999999), percent(0.0), percent(None)] == [
-        "100.000%",
-        "99.999%",
-        "0.000%",
-        "-",
-    ]
+    shares = [(5, 5), (999_999, 1_000_000), (0, 7), (0, 0), (29, 100), (2, 3)]
+    said = ["100.000%", "99.999%", "0.000%", "-", "29.000%", "66.666%"]
+    assert [percent(part, whole) for part, whole in shares] == said
 
 
 def test_locations_have_their_column_where_there_are_any(exporter: Exporter, run: Run) -> None:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import csv
 import io
 import json
-import math
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -186,19 +185,20 @@ def _cells(line: Line, outcomes: Sequence[str], *, located: bool) -> list[str]:
     counts = [line.expected, *(line.slots[outcome] for outcome in outcomes)]
     latency = ["-" if value is None else seconds(value) for value in line.latency.values()]
     names = [plain(line.name) or "(none)", *([plain(line.location)] if located else [])]
-    return [*names, _judged(line), percent(line.coverage), *(f"{number:,}" for number in counts), *latency]
+    coverage = percent(line.judged, line.expected)
+    return [*names, _judged(line), coverage, *(f"{number:,}" for number in counts), *latency]
 
 
 def _judged(line: Line) -> str:
-    shown = percent(line.uptime)
-    if line.uptime is None:
+    shown = percent(line.slots["success"], line.judged)
+    if not line.judged:
         return shown
     return paint(shown, "green" if line.slots["failure"] == 0 else "red")
 
 
-def percent(share: float | None) -> str:
-    """Cut, not rounded: 100% means every one of them."""
-    return "-" if share is None else f"{math.floor(share * 100_000) / 1000:.3f}%"
+def percent(part: int, whole: int) -> str:
+    """Cut, not rounded: 100% means every one of them. In whole numbers, since 0.29 * 100 is less than 29."""
+    return f"{part * 100_000 // whole / 1000:.3f}%" if whole else "-"
 
 
 def _json(found: Sequence[Line], period: tuple[str, str], by: str) -> str:
