@@ -20,6 +20,7 @@ from watchbill.domain.messages import (
 from watchbill.domain.plan import Plan
 from watchbill.domain.results import Failure, GapReason, Outcome, Reason, Result, SkipReason, Trigger
 from watchbill.domain.status import Status
+from watchbill.domain.units import SECOND
 from watchbill.handlers import event_of
 from watchbill.testing import START, check, config_of
 
@@ -126,8 +127,29 @@ def test_a_renamed_check_keeps_its_status_and_its_last_heartbeat() -> None:
     assert board.last_seen("new") == START + 5
 
 
-def heartbeat(check_id: str) -> Check:
-    return parse_check({"id": check_id, "type": "heartbeat", "every": "1h"})
+def test_a_renamed_check_keeps_its_latest_result_unless_it_became_another_type() -> None:
+    for new, kept in ((check("new"), True), (heartbeat("new"), False)):
+        board = board_of(check("old"))
+        board.probed(event_of(result("old")))
+        board.deleted(CheckDeleted(check("old"), START, "", moved_to="new"))
+        board.registered(CheckRegistered(new, START, "", moved_from="old"))
+        assert board.checks["new"].latest == (result("new") if kept else None)
+        assert board.latest_at("new") == (START if kept else None)
+
+
+def test_heartbeats_are_due_only_from_when_the_check_began_to_expect_them() -> None:
+    day = 86_400 * SECOND
+    for previous in (check("a"), heartbeat("a", enabled=False)):
+        board = board_of(previous)
+        board.registered(CheckRegistered(heartbeat("a"), START + day, "", previous=previous))
+        assert board.last_seen("a") == START + day
+    board = board_of(heartbeat("a"))
+    board.registered(CheckRegistered(heartbeat("a", every="2h"), START + day, "", previous=heartbeat("a")))
+    assert board.last_seen("a") == START
+
+
+def heartbeat(check_id: str, **declared: Any) -> Check:
+    return parse_check({"id": check_id, "type": "heartbeat", "every": "1h", **declared})
 
 
 def test_history_restores_status_and_latest_but_no_counts() -> None:

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from bisect import bisect_left
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 
 from watchbill.domain.checks import Check, Service, target_of
@@ -103,6 +103,8 @@ class Board:
         check = event.check
         for reason in TARGET_REASONS:
             self.failures.setdefault((check.type, reason), 0)
+        if _begins_anew(event):
+            self._last_seen[check.id] = event.at
         kept = self.checks.get(check.id)
         if kept is not None and kept.check.type != check.type:
             self._leave(kept.check)
@@ -225,8 +227,13 @@ class Board:
     # --- inside -------------------------------------------------------------------------------------
 
     def _fresh(self, event: CheckRegistered) -> CheckState:
+        """A new state; what was renamed keeps its latest result, so that it is not probed as if it were new."""
         before = self._moving.pop(event.check.id, None)
+        latest = None
+        if before is not None and before.latest is not None and before.check.type == event.check.type:
+            latest = replace(before.latest, check_id=event.check.id)
         return CheckState(
+            latest=latest,
             status=before.status if before is not None else Status.UNKNOWN,
             since=before.since if before is not None else None,
             check=event.check,
@@ -275,3 +282,13 @@ class Board:
             if before is not after:
                 events.append(ServiceStatusChanged(service, at, before, after))
         return events
+
+
+def _begins_anew(event: CheckRegistered) -> bool:
+    """Whether heartbeats are due from now on only: while it was parked or of another type nobody owed any."""
+    previous = event.previous
+    return (
+        previous is not None
+        and event.check.enabled
+        and (not previous.enabled or previous.type != event.check.type)
+    )
