@@ -118,9 +118,9 @@ class Explained:
             return message
         # A cut at the key's own colon would leave no rule: `interval: a duration is ...`.
         name, colon, rest = message.partition(": ") if _NAMED.match(message) else ("", "", message)
-        left = name + colon + _CUT.split(rest)[0]
+        left = name + colon + _CUT.split(rest)[0].removesuffix(", such as ")
         if any(value in left for value in text.referenced):
-            left = "this"
+            left = name if name and not any(value in name for value in text.referenced) else "this"
         return f"{left} (what {text.references} holds does not fit)"
 
 

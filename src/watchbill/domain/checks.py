@@ -285,7 +285,10 @@ class Http(CheckFields):
         url = value.get("url") if isinstance(value, dict) else None
         if not isinstance(url, str) or "@" not in url:
             return value
-        parts = _split(url)
+        try:
+            parts = _split(url)
+        except ValueError:  # the field's own validator says so, at the field
+            return value
         if parts.username is None:
             return value
         bare = parts._replace(netloc=parts.netloc.rpartition("@")[2]).geturl()
