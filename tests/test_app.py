@@ -15,6 +15,7 @@ import trio.testing
 
 from watchbill.app import App, open_app
 from watchbill.clock import Timeline
+from watchbill.domain.checks import parse_check
 from watchbill.domain.config import LoadedConfig
 from watchbill.domain.errors import ConfigError, Problem
 from watchbill.domain.messages import (
@@ -220,6 +221,27 @@ def test_a_slot_ends_in_one_step_from_the_bus_to_the_board() -> None:
             for event in events:
                 with pytest.raises(StopIteration):
                     app.bus.publish(event).send(None)
+
+    on_virtual_time(main)
+
+
+def test_a_heartbeat_that_was_parked_is_due_from_the_start_that_expects_it() -> None:
+    async def main() -> None:
+        async with open_stand() as stand:
+
+            def loaded(**declared: Any) -> LoadedConfig:
+                return config_of(parse_check({"id": "job", "type": "heartbeat", "every": "60s", **declared}))
+
+            async with stand.open(loaded()):
+                await anyio.sleep(10)
+            async with stand.open(loaded(enabled=False)):
+                await anyio.sleep(600)
+            async with stand.open(loaded()) as app:
+                await anyio.sleep(30)
+                assert app.board.checks["job"].status is Status.UP
+            async with stand.open(loaded()) as app:
+                await anyio.sleep(60)
+                assert app.board.checks["job"].status is Status.DOWN
 
     on_virtual_time(main)
 

@@ -324,7 +324,7 @@ async def _start(app: App, opening: Opening) -> Instant:
             former = predecessor(check.id, config.moved, opening.registered_at.keys() - {check.id})
             await app.bus.send(RegisterCheck(check, at=at, moved_from=former))
             await anyio.lowlevel.checkpoint()
-    app.board.restore(opening.latest, opening.statuses, {**opening.registered_at, **opening.heartbeats})
+    app.board.restore(opening.latest, opening.statuses, _last_seen(opening))
     plan = Plan(added=tuple(sorted(config.checks)))
     await app.bus.publish(ConfigReloaded(app.loaded, plan, at, "start"))
     return at
@@ -341,6 +341,12 @@ def _go_on_after(opening: Opening, clock: Clock) -> None:
     ahead = clock.not_before(max(known, default=0)) + clock.not_before(opening.accounted_until or 0)
     if ahead:
         log.warning("clock.behind_history", seconds=ahead / SECOND)
+
+
+def _last_seen(opening: Opening) -> dict[str, Instant]:
+    """Of the checks that were expected until now: what was parked owes no heartbeats for that time."""
+    seen = {**opening.registered_at, **opening.heartbeats}
+    return {check_id: at for check_id, at in seen.items() if check_id in opening.spans}
 
 
 def _missed_over_restart(opening: Opening, until: Instant) -> dict[str, int]:
