@@ -72,3 +72,17 @@ def test_a_reader_that_never_reads_blocks_nobody_and_is_counted() -> None:
                 if not writer.pending():
                     break
         writer.close()
+
+
+def test_a_pipe_that_was_made_non_blocking_loses_no_line() -> None:
+    with pipe() as (reading, writing):
+        os.set_blocking(writing, False)
+        writer = LineWriter(writing)
+        for number in range(5_000):
+            writer.write(f"{number:>100}")
+        read = b""
+        while read.count(b"\n") < 5_000 and not writer.statistics().dropped:
+            read += os.read(reading, 1 << 16)
+        writer.close()
+        assert writer.statistics().dropped == 0
+        assert [int(line) for line in read.splitlines()] == list(range(5_000))

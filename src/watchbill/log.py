@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import logging
 import os
+import select
 import sys
 import threading
 from collections import deque
@@ -79,12 +80,15 @@ class LineWriter:
             self._writing = False
 
     def _write_all(self, left: bytes) -> None:
-        try:
-            while left:
+        while left:
+            try:
                 left = left[os.write(self._descriptor, left) :]
-        except OSError:
-            with self._wake:
-                self._dropped += left.count(b"\n")
+            except BlockingIOError:  # whoever shares our stderr may have made it so
+                select.select([], [self._descriptor], [])
+            except OSError:
+                with self._wake:
+                    self._dropped += left.count(b"\n")
+                return
 
 
 class _Logger:
