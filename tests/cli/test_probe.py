@@ -291,3 +291,13 @@ def test_more_than_five_results_are_shown_in_brief(run: Run, tmp_path: Path) -> 
 
     assert len(run("probe", "checks.yaml", execute=execute).stdout.splitlines()) == 7
     assert len(run("probe", "checks.yaml", "c1", execute=execute).stdout.splitlines()) == 8
+
+
+def test_a_bare_host_is_told_how_a_target_is_written(run: Run) -> None:
+    answer = run("probe", "gateway.example")
+    assert answer.exit_code == 2
+    assert answer.stderr.splitlines()[-1] == (
+        "Error: there is no file gateway.example; a target says how to probe it: "
+        "https://gateway.example/, icmp://gateway.example, gateway.example:443"
+    )
+    assert "does not exist" in run("probe", "nowhere.yaml").stderr

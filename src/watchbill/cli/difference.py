@@ -161,8 +161,8 @@ def interval(spec: Spec) -> str:
 def counted(plan: Plan) -> str:
     found = plan.counts()
     return (
-        f"{found['added']} to add, {found['changed']} to change, "
-        f"{found['removed']} to remove, {found['moved']} to move"
+        f"{found['added']:,} to add, {found['changed']:,} to change, "
+        f"{found['removed']:,} to remove, {found['moved']:,} to move"
     )
 
 

@@ -62,6 +62,10 @@ def _chosen(outside: Outside, config: str, ids: Sequence[str]) -> tuple[LoadedCo
             raise click.UsageError("a URL is one check; ids belong to a configuration")
         loaded = _single(config)
         return loaded, tuple(loaded.config.checks)
+    if not (Path(config).exists() or "/" in config or config.endswith((".yaml", ".yml"))):
+        raise click.UsageError(
+            f"there is no file {config}; a target says how to probe it: https://{config}/, icmp://{config}, {config}:443"
+        )
     loaded = outside.load(config)
     return loaded, _named(loaded.config.checks, ids) if ids else _enabled(loaded.config.checks)
 
