@@ -15,7 +15,7 @@ from tests.storage.conftest import Open
 from tests.storage.events import START, slots
 from watchbill.domain.errors import StorageError
 from watchbill.storage import duckdb as storage_duckdb
-from watchbill.storage import open_storage
+from watchbill.storage import duckdb_connection, open_storage
 from watchbill.storage.duckdb import READERS, DuckDbStorage, open_duckdb
 
 pytestmark = pytest.mark.anyio
@@ -88,6 +88,24 @@ async def test_a_question_that_takes_too_long_is_given_up(
         [said] = slow.refused
         assert "ask for a shorter period" in said
         assert await store.coverage(since=0, until=START) == []
+
+
+async def test_a_question_that_needs_too_much_memory_is_told_what_to_do(
+    duckdb_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(duckdb_connection.CONFIG, "memory_limit", "64MB")
+    store = await open_duckdb(str(duckdb_path), location="")
+    try:
+        with pytest.raises(
+            StorageError, match=r"more than the 64MB of memory .* ask for a shorter period"
+        ) as caught:
+            await store._in_reader(
+                lambda cursor: cursor.execute("SELECT len(list(n)) FROM range(30_000_000) t(n)").fetchall()
+            )
+        assert caught.value.retryable
+        await store.commit(numbered(0))
+    finally:
+        await store.close()
 
 
 async def test_commits_go_on_beside_slow_questions(store: DuckDbStorage) -> None:

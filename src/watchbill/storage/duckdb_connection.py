@@ -63,6 +63,11 @@ def storage_error(path: Path, cause: duckdb.Error) -> StorageError:
             return StorageError(f"{path}: {remedy} ({text[:200]})", retryable=False)
     if "No space left" in text or "File too large" in text:
         return StorageError(f"{path}: the disk is full; free some space ({text[:200]})")
+    if isinstance(cause, duckdb.OutOfMemoryException):
+        return StorageError(
+            f"{path}: a question needs more than the {CONFIG['memory_limit']} of memory that history may use; "
+            f"ask for a shorter period ({text[:100]})"
+        )
     refused = isinstance(cause, duckdb.DataError | duckdb.IntegrityError | duckdb.ProgrammingError)
     return StorageError(f"{path}: {text[:400]}", retryable=not refused)
 
