@@ -151,6 +151,7 @@ class Probes:
         self, check: Check, *, slot: Instant | None = None, trigger: Trigger = Trigger.SCHEDULE
     ) -> Result:
         begun = self.clock.now()
+        assert slot is None or begun >= slot, f"{check.id} is probed before its slot"
         if trigger is not Trigger.MANUAL:
             assert self.under_way[check.id] == 0, f"{check.id} is probed twice at once"
             self.under_way[check.id] += 1
@@ -159,6 +160,8 @@ class Probes:
         finally:
             if trigger is not Trigger.MANUAL:
                 self.under_way[check.id] -= 1
+            with anyio.CancelScope(shield=True):  # closing takes its time, also when it was cancelled
+                await anyio.sleep(self.random.choice((0, 0, 0, 1.2)))
         if self.random.random() < 0.02:
             raise ZeroDivisionError(check.id)
         failures = FAILED if self.random.random() < 0.2 else ()
