@@ -149,6 +149,21 @@ async def test_a_rejected_configuration_changes_nothing_and_says_why() -> None:
         assert stand.said.of(ConfigRejected)[0].error == "checks.yaml:3:5: no"
 
 
+async def test_a_crash_while_loading_is_a_rejection_too() -> None:
+    async with open_stand() as stand:
+        await stand.reload(config_of(check("a")))
+        with pytest.raises(ZeroDivisionError):
+            await stand.reload(ZeroDivisionError("a secret, perhaps"))
+        [rejected] = stand.said.of(ConfigRejected)
+        assert (
+            rejected.error
+            == "loading the configuration crashed with ZeroDivisionError; the log has the traceback"
+        )
+        assert set(stand.registry) == {"a"}
+        await stand.reload(config_of(check("a"), check("b")))
+        assert set(stand.registry) == {"a", "b"}
+
+
 async def test_deleting_most_checks_is_refused_unless_it_is_meant() -> None:
     async with open_stand() as stand:
         await stand.reload(config_of(*many(30)))

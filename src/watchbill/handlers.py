@@ -170,6 +170,12 @@ async def reload_config(command: ReloadConfig, *, parts: Reloading) -> Sequence[
         except WatchbillError as error:
             await _reject(command, error, parts)
             raise
+        except Exception as error:
+            crash = (
+                f"loading the configuration crashed with {type(error).__name__}; the log has the traceback"
+            )
+            await parts.publish(ConfigRejected(crash, parts.clock.now(), command.cause))
+            raise
         with anyio.CancelScope(shield=True):  # all or nothing, also when whoever asked goes away
             await reconcile(plan, loaded, parts)
         return [ConfigReloaded(loaded, plan, parts.clock.now(), command.cause)]
