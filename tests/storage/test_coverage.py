@@ -21,6 +21,7 @@ from watchbill.domain.results import GapReason, Outcome, Trigger
 from watchbill.domain.schedule import offset_of
 from watchbill.domain.units import SECOND, Instant, Micros, to_datetime
 from watchbill.ports import Coverage
+from watchbill.storage import duckdb as duckdb_store
 from watchbill.storage import open_storage
 from watchbill.storage.duckdb_connection import connect
 
@@ -161,6 +162,22 @@ def test_every_store_counts_what_a_recount_counts(
         assert counted(ours) == history.count(since, until)
         assert ours == theirs
     assert viewed(path) == history.by_day()
+
+
+@pytest.mark.parametrize("rows_at_once", [1, 7, 30])
+def test_a_long_history_is_counted_check_by_check_to_the_same_end(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, rows_at_once: int
+) -> None:
+    """Quantiles hold every duration in memory, so checks that together have too many rows are asked apart."""
+    history = history_of(207)
+    assert len({name for name, *_ in history.spans}) > 1
+    assert len(history.rows) > 50
+    monkeypatch.setattr(duckdb_store, "ROWS_A_QUESTION", rows_at_once)
+    periods = [(0, START + 3 * LENGTH)]
+    [ours] = anyio.run(ask, "memory:", history, periods)
+    [theirs] = anyio.run(ask, str(tmp_path / "history.duckdb"), history, periods)
+    assert ours == theirs
+    assert len(ours) > 1
 
 
 def viewed(path: Path) -> dict[tuple[str, date], Counts]:

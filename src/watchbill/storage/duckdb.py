@@ -30,6 +30,7 @@ from watchbill.storage.rows import Row, latest_horizon, result_of, stored_result
 T = TypeVar("T")
 READERS = 2
 ROWS_A_FETCH = 1_000  # converting rows holds the interpreter lock: 1,000 take about a millisecond
+ROWS_A_QUESTION = 8_000_000  # coverage holds 512 MB for some 25 million rows
 LONGEST_QUESTION_SECONDS = 60.0
 INTERRUPTED_EVERY_SECONDS = 0.05  # DuckDB forgets an interruption that comes between two statements
 PRUNED_AT_ONCE: Micros = 3_600 * SECOND
@@ -119,9 +120,7 @@ class DuckDbStorage:
         )
 
     async def coverage(self, *, since: Instant, until: Instant) -> Sequence[Coverage]:
-        return await self._in_reader(
-            lambda cursor: [Coverage(*row) for row in _rows(cursor, sql.COVERAGE, since, until)]
-        )
+        return await self._in_reader(partial(_coverage, since=since, until=until))
 
     # --- in the writer's thread ---------------------------------------------------------------------
 
@@ -318,6 +317,17 @@ def _row(values: Sequence[Any]) -> Row:
 def _roll_back(cursor: duckdb.DuckDBPyConnection) -> None:
     with suppress(duckdb.Error):  # a failed commit has ended its transaction already
         cursor.rollback()
+
+
+def _coverage(cursor: duckdb.DuckDBPyConnection, *, since: Instant, until: Instant) -> Sequence[Coverage]:
+    [(rows,)] = _rows(cursor, sql.ROWS_WITHIN, since, until)
+    parts = 1 + rows // ROWS_A_QUESTION
+    found = [
+        Coverage(*row)
+        for part in range(parts)
+        for row in _rows(cursor, sql.COVERAGE, since, until, part, parts)
+    ]
+    return sorted(found, key=lambda covered: (covered.check_id, covered.location))
 
 
 def _opening(cursor: duckdb.DuckDBPyConnection, *, location: str) -> Opening:

@@ -105,14 +105,20 @@ RESULTS = f"""
     WHERE r.check_key IN (SELECT check_key FROM check_name WHERE check_id = $1)
         AND r.slot >= make_timestamptz($2) AND r.slot < make_timestamptz($3)
     ORDER BY r.slot DESC LIMIT $4"""  # noqa: S608
+ROWS_WITHIN = """
+    SELECT count(*) FROM result
+    WHERE slot >= make_timestamptz($1::BIGINT) AND slot < make_timestamptz($2::BIGINT)"""
+# Of the checks whose names fall into part $3 of $4: quantiles hold every duration in memory.
 COVERAGE = """
     WITH bound AS (
         SELECT location, greatest(lo, $1::BIGINT) AS lo, least(hi, $2::BIGINT) AS hi FROM accounted
+    ), part AS MATERIALIZED (
+        SELECT check_key FROM check_name WHERE hash(check_id) % $4::UBIGINT = $3::UBIGINT
     ), piece AS (
         SELECT s.check_key, s.location, s.interval_micros AS step_, s.offset_micros AS offset_,
             greatest(epoch_us(s.opened_at), b.lo - 1) AS after_,
             least(coalesce(epoch_us(s.closed_at), b.hi - 1), b.hi - 1) AS upto_
-        FROM span s JOIN bound b USING (location)
+        FROM span s JOIN bound b USING (location) SEMI JOIN part USING (check_key)
     ), demanded AS (
         SELECT check_key, location, sum(slots_between(after_, upto_, step_, offset_)) AS expected
         FROM piece GROUP BY ALL
@@ -125,7 +131,7 @@ COVERAGE = """
         FROM piece p JOIN holes h USING (location) GROUP BY ALL
     ), kept AS (
         SELECT r.check_key, r.location, r.slot, r.outcome, r.duration_micros
-        FROM result r JOIN bound b USING (location)
+        FROM result r JOIN bound b USING (location) SEMI JOIN part USING (check_key)
         WHERE r.trigger = 'schedule' AND r.slot >= make_timestamptz(b.lo) AND r.slot < make_timestamptz(b.hi)
             AND r.slot >= make_timestamptz($1::BIGINT) AND r.slot < make_timestamptz($2::BIGINT)
     ), run_in_gap AS (
