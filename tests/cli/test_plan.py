@@ -202,6 +202,18 @@ def test_a_renamed_check_keeps_its_files_and_variables(run: Run, exporter: Expor
     assert said[:2] == ["moved a -> b  (history goes on, series start anew)", ""]
 
 
+def test_a_secret_in_a_list_is_no_change_of_itself(run: Run, exporter: Exporter, tmp_path: Path) -> None:
+    (tmp_path / "list.yaml").write_text(
+        "version: 1\nchecks: {a: {type: http, url: 'http://x.example/', "
+        "expect: {body: {contains: ['${TOKEN}', b]}}}}\n"
+    )
+    exporter.answers["GET /api/v1/config"] = (200, running(tmp_path / "list.yaml", TOKEN))
+    exporter.answers["POST /api/v1/config/compare"] = (200, {"differ": {}})
+    for more in ([], ["--no-secrets"]):
+        answer = run("plan", "list.yaml", "--against", exporter.url, *more, environ={} if more else TOKEN)
+        assert answer.stdout.splitlines()[0] == "no changes"
+
+
 def test_a_variable_with_another_value_is_a_change(run: Run, exporter: Exporter, tmp_path: Path) -> None:
     (tmp_path / "host.yaml").write_text('version: 1\nchecks: {a: {type: icmp, host: "${PLACE}"}}\n')
     exporter.answers["GET /api/v1/config"] = (200, running(tmp_path / "host.yaml", {"PLACE": "db.example"}))

@@ -3,7 +3,8 @@
 import json
 
 from watchbill.domain.checks import parse_check
-from watchbill.domain.specs import masked_spec, redact, redactions, sealed_spec, spec_of
+from watchbill.domain.plan import FieldChange, field_changes
+from watchbill.domain.specs import Spec, masked_spec, redact, redactions, sealed_spec, spec_of
 
 SECRETS = {
     "type": "http",
@@ -54,3 +55,24 @@ def test_comparing_specs_knows_secrets_apart_without_printing_them() -> None:
 def test_short_secrets_are_not_replaced_since_they_would_blot_out_the_message() -> None:
     check = parse_check({"type": "heartbeat", "id": "b", "every": "1h", "token": "12345"})
     assert redactions(check) == ()
+
+
+def test_a_secret_in_a_list_is_masked_and_compared_with_it() -> None:
+    def spec(secret: str) -> Spec:
+        declared = {
+            "id": "a",
+            "type": "http",
+            "url": "https://shop.example/",
+            "expect": {"body": {"contains": [secret, "b"]}},
+            "references": {"expect.body.contains.0": "${TOKEN}"},
+        }
+        return spec_of(parse_check(declared))
+
+    path = "expect.body.contains"
+    one, other = spec("canary-one"), spec("canary-other")
+    assert one.fields[path] == ["${TOKEN}", "b"]
+    assert field_changes(one, spec("canary-one")) == ()
+    assert field_changes(one, other) == (
+        FieldChange(path, ["${TOKEN}", "b"], ["${TOKEN}", "b"], secret=True),
+    )
+    assert "canary" not in repr(one)

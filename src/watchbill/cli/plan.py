@@ -121,10 +121,15 @@ def _specs(loaded: LoadedConfig, path: str, *, secrets: bool) -> dict[str, Spec]
 
 def _resolved_only(spec: Spec) -> Spec:
     known = {
-        path: None if secret is None or secret.get_secret_value() == spec.fields[path] else secret
+        path: None if secret is None or _is_reference(secret, spec.fields[path]) else secret
         for path, secret in spec.secrets.items()
     }
     return replace(spec, secrets=known)
+
+
+def _is_reference(secret: SecretStr, field: Any) -> bool:
+    value = secret.get_secret_value()
+    return value == field if isinstance(field, str) else "${" in value
 
 
 def _literal_only(spec: Spec) -> Spec:

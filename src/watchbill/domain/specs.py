@@ -71,17 +71,16 @@ class Spec:
 
 def spec_of(check: Check) -> Spec:
     secrets: dict[str, SecretStr | None] = {}
-    found: list[SecretStr] = []
-
-    def seal(plaintext: str, reference: str) -> Any:
-        found.append(SecretStr(plaintext))
-        return _Masked(reference, found[-1])
-
-    flat = dict(_flatten(_sealed(check, seal)))
+    flat = dict(
+        _flatten(_sealed(check, lambda plaintext, reference: _Masked(reference, SecretStr(plaintext))))
+    )
     for path, value in flat.items():
+        found: list[str] = []
+        flat[path] = _shown(value, found)
         if isinstance(value, _Masked):
             secrets[path] = value.plaintext
-            flat[path] = value.reference
+        elif found:  # a list with secrets in it is compared as one
+            secrets[path] = SecretStr(json.dumps(found))
     return Spec(check.type, check.interval_micros, check.enabled, flat, secrets)
 
 
@@ -94,6 +93,20 @@ def spec_from_masked(spec: Mapping[str, Any], *, interval: Micros) -> Spec:
 class _Masked:
     reference: str
     plaintext: SecretStr
+
+
+def _shown(value: Any, found: list[str]) -> Any:
+    """The value with references in the places of its secrets, which are added to ``found``."""
+    match value:
+        case _Masked():
+            found.append(value.plaintext.get_secret_value())
+            return value.reference
+        case dict():
+            return {key: _shown(item, found) for key, item in value.items()}
+        case list():
+            return [_shown(item, found) for item in value]
+        case _:
+            return value
 
 
 def _flatten(value: Any, path: str = "") -> Iterator[tuple[str, Any]]:
