@@ -254,13 +254,14 @@ def _announce(app: App, options: Options, sockets: Sequence[socket], lines: Line
         config=options.config,
         storage=options.storage,
     )
+    reload = f"kill -HUP {os.getpid()}" + (", or watchbill reload" if options.enable_lifecycle else "")
     if sys.stderr.isatty() or options.log_format == "console":
         lines.write(
             f"\n  Watchbill {version('watchbill')} watches {len(checks)} checks of {options.config} ({types})\n"
             f"    page     {addresses[0]}/\n"
             f"    metrics  {addresses[0]}/metrics\n"
             f"    history  {options.storage}\n"
-            "    reload   kill -HUP, or watchbill reload; stop with Ctrl-C\n"
+            f"    reload   {reload}; stop with Ctrl-C\n"
         )
 
 
