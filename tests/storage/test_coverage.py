@@ -21,8 +21,7 @@ from watchbill.domain.results import GapReason, Outcome, Trigger
 from watchbill.domain.schedule import offset_of
 from watchbill.domain.units import SECOND, Instant, Micros, to_datetime
 from watchbill.ports import Coverage
-from watchbill.storage import duckdb as duckdb_store
-from watchbill.storage import open_storage
+from watchbill.storage import duckdb_answers, open_storage
 from watchbill.storage.duckdb_connection import connect
 
 LENGTH: Micros = 2 * DAY + 7_000 * SECOND
@@ -172,7 +171,7 @@ def test_a_long_history_is_counted_check_by_check_to_the_same_end(
     history = history_of(207)
     assert len({name for name, *_ in history.spans}) > 1
     assert len(history.rows) > 50
-    monkeypatch.setattr(duckdb_store, "ROWS_A_QUESTION", rows_at_once)
+    monkeypatch.setattr(duckdb_answers, "ROWS_A_QUESTION", rows_at_once)
     periods = [(0, START + 3 * LENGTH)]
     [ours] = anyio.run(ask, "memory:", history, periods)
     [theirs] = anyio.run(ask, str(tmp_path / "history.duckdb"), history, periods)

@@ -8,10 +8,10 @@ statement fails until :meth:`DuckDbStorage.reopen`.
 from __future__ import annotations
 
 import time
-from collections.abc import AsyncIterator, Callable, Iterator, Sequence
+from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager, suppress
 from functools import partial
-from typing import Any, TypeVar
+from typing import TypeVar
 
 import anyio.to_thread
 import duckdb
@@ -19,18 +19,15 @@ import structlog
 
 from watchbill.domain.errors import StorageError
 from watchbill.domain.schedule import Span
-from watchbill.domain.status import Status
 from watchbill.domain.units import SECOND, Instant, Micros
 from watchbill.ports import Batch, Coverage, Opening, StorageStatistics, StoredResult
+from watchbill.storage import duckdb_answers as answers
 from watchbill.storage import duckdb_queries as sql
 from watchbill.storage.duckdb_batch import Writing, write_batch
 from watchbill.storage.duckdb_file import DuckDbFile
-from watchbill.storage.rows import Row, latest_horizon, result_of, stored_result_of
 
 T = TypeVar("T")
 READERS = 2
-ROWS_A_FETCH = 1_000  # converting rows holds the interpreter lock: 1,000 take about a millisecond
-ROWS_A_QUESTION = 8_000_000  # coverage holds 512 MB for some 25 million rows
 LONGEST_QUESTION_SECONDS = 60.0
 INTERRUPTED_EVERY_SECONDS = 0.05  # DuckDB forgets an interruption that comes between two statements
 PRUNED_AT_ONCE: Micros = 3_600 * SECOND
@@ -104,23 +101,19 @@ class DuckDbStorage:
     # --- reading ------------------------------------------------------------------------------------
 
     async def opening(self, location: str) -> Opening:
-        return await self._in_reader(partial(_opening, location=location))
+        return await self._in_reader(partial(answers.opening, location=location))
 
     async def spans(self, check_id: str) -> Sequence[Span]:
-        return await self._in_reader(
-            lambda cursor: [Span(*row) for row in _rows(cursor, sql.SPANS_OF, check_id)]
-        )
+        return await self._in_reader(partial(answers.spans, check_id=check_id))
 
     async def results(
         self, check_id: str, *, since: Instant, until: Instant, limit: int
     ) -> Sequence[StoredResult]:
-        asked = check_id, since, until, limit
-        return await self._in_reader(
-            lambda cursor: [stored_result_of(_row(row)) for row in _rows(cursor, sql.RESULTS, *asked)]
-        )
+        asked = partial(answers.results, check_id=check_id, since=since, until=until, limit=limit)
+        return await self._in_reader(asked)
 
     async def coverage(self, *, since: Instant, until: Instant) -> Sequence[Coverage]:
-        return await self._in_reader(partial(_coverage, since=since, until=until))
+        return await self._in_reader(partial(answers.coverage, since=since, until=until))
 
     # --- in the writer's thread ---------------------------------------------------------------------
 
@@ -303,56 +296,6 @@ async def _interrupt_if_cancelled(cursor: duckdb.DuckDBPyConnection, done: anyio
         raise
 
 
-def _rows(cursor: duckdb.DuckDBPyConnection, query: str, *values: object) -> Iterator[tuple[Any, ...]]:
-    cursor.execute(query, list(values))
-    while rows := cursor.fetchmany(ROWS_A_FETCH):
-        yield from rows
-
-
-def _row(values: Sequence[Any]) -> Row:
-    check_id, location, slot, trigger, started_at, duration = values[:6]
-    return Row(check_id, location, slot, trigger, started_at, duration, tuple(values[6:11]), *values[11:])
-
-
 def _roll_back(cursor: duckdb.DuckDBPyConnection) -> None:
     with suppress(duckdb.Error):  # a failed commit has ended its transaction already
         cursor.rollback()
-
-
-def _coverage(cursor: duckdb.DuckDBPyConnection, *, since: Instant, until: Instant) -> Sequence[Coverage]:
-    [(rows,)] = _rows(cursor, sql.ROWS_WITHIN, since, until)
-    parts = 1 + rows // ROWS_A_QUESTION
-    found = [
-        Coverage(*row)
-        for part in range(parts)
-        for row in _rows(cursor, sql.COVERAGE, since, until, part, parts)
-    ]
-    return sorted(found, key=lambda covered: (covered.check_id, covered.location))
-
-
-def _opening(cursor: duckdb.DuckDBPyConnection, *, location: str) -> Opening:
-    known = list(_rows(cursor, sql.ACCOUNTED, location))
-    if not known:
-        return Opening()
-    accounted_until = int(known[0][0])
-    names = {key: (check_id, since) for key, check_id, since in _rows(cursor, sql.NAMES)}
-    spans = {row[0]: Span(*row) for row in _rows(cursor, sql.SPANS_AT, location)}
-    horizon = latest_horizon(accounted_until, max((span.interval for span in spans.values()), default=0))
-    latest = [result_of(_row(row)) for row in _rows(cursor, sql.LATEST, location, horizon)]
-    return Opening(
-        accounted_until=accounted_until,
-        spans=spans,
-        latest={result.check_id: result for result in latest},
-        statuses={
-            names[key][0]: Status(status)
-            for key, status in _rows(cursor, sql.STATUSES, location)
-            if key in names
-        },
-        rows_since={
-            names[key][0]: count
-            for key, count in _rows(cursor, sql.ROWS_SINCE, location, accounted_until)
-            if key in names
-        },
-        registered_at=dict(names.values()),
-        heartbeats={names[key][0]: at for key, at in _rows(cursor, sql.HEARTBEATS) if key in names},
-    )
