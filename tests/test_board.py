@@ -71,6 +71,16 @@ def test_an_error_of_our_own_leaves_the_status() -> None:
     assert state.slots[Outcome.ERROR] == 1
 
 
+def test_an_error_of_our_own_leaves_the_reason_of_the_failure_before_it() -> None:
+    board = board_of(check("a"))
+    board.probed(event_of(result("a", Outcome.FAILURE)))
+    board.probed(event_of(result("a", Outcome.ERROR)))
+    assert board.checks["a"].status is Status.DOWN
+    assert board.checks["a"].failing is Reason.STATUS
+    board.probed(event_of(result("a")))
+    assert board.checks["a"].failing is None
+
+
 def test_only_slots_are_counted_and_only_successes_are_fast() -> None:
     board = board_of(check("a"))
     board.probed(event_of(result("a")))

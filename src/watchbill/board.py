@@ -67,6 +67,8 @@ class CheckState:
     latest: Result | None = None
     status: Status = Status.UNKNOWN
     since: Instant | None = None
+    reason: Reason | None = None
+    """Of the latest failure."""
     slots: dict[Outcome, int] = field(default_factory=lambda: dict.fromkeys(Outcome, 0))
     version: int = 0
 
@@ -76,10 +78,14 @@ class CheckState:
 
     @property
     def failing(self) -> Reason | None:
-        """The one reason it fails for, while the latest verdict is a failure."""
-        if self.status is Status.DOWN and self.latest is not None and self.latest.outcome is Outcome.FAILURE:
-            return self.latest.reason
-        return None
+        """The one reason it fails for, while the latest verdict is a failure; an error of our own is no verdict."""
+        return self.reason if self.status is Status.DOWN else None
+
+    def take(self, result: Result) -> None:
+        self.latest = result
+        self.version += 1
+        if result.outcome is Outcome.FAILURE:
+            self.reason = result.reason
 
 
 class Board:
@@ -138,8 +144,7 @@ class Board:
         state = self.checks.get(result.check_id)
         if state is None:
             return []
-        state.latest = result
-        state.version += 1
+        state.take(result)
         if result.trigger is Trigger.SCHEDULE:
             state.slots[result.outcome] += 1
             if result.outcome is Outcome.SUCCESS:
@@ -197,8 +202,7 @@ class Board:
         self._last_seen |= {check_id: at for check_id, at in last_seen.items() if check_id in self.checks}
         for check_id, state in self.checks.items():
             if state.latest is None and (result := results.get(check_id)) is not None:
-                state.latest = result
-                state.version += 1
+                state.take(result)
             if state.status is Status.UNKNOWN and (status := statuses.get(check_id)) is not None:
                 state.status = status
                 state.version += 1
@@ -236,6 +240,7 @@ class Board:
             latest=latest,
             status=before.status if before is not None else Status.UNKNOWN,
             since=before.since if before is not None else None,
+            reason=before.reason if before is not None else None,
             check=event.check,
             location=event.location,
             registered_at=event.at,

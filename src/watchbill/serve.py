@@ -131,7 +131,8 @@ async def _main(options: Options, loaded: LoadedConfig, sockets: Sequence[socket
             group.start_soon(_keep_watchdog, app, name="watchdog")
             await group.start(partial(serve_web, web, sockets, shutdown=stop), name="web")
             _announce(app, options, sockets, lines)
-            _freeze()
+            gc.collect()
+            gc.freeze()
             systemd.notify(systemd.READY)
             await stop.wait()
             systemd.notify(systemd.STOPPING)
@@ -228,9 +229,11 @@ async def _keep_watchdog(app: App) -> None:
 # --- housekeeping -------------------------------------------------------------------------------------
 
 
-def _freeze(_: ConfigReloaded | None = None) -> None:
-    """What lives until the next reload is kept out of garbage collections, which would hold the loop."""
-    gc.collect()
+def _freeze(_: ConfigReloaded) -> None:
+    """What lives until the next reload is kept out of garbage collections, which would hold the loop.
+
+    Without collecting first: with thousands of checks that alone holds it longer than a probe may wait.
+    """
     gc.freeze()
 
 
