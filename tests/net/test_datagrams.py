@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import socket
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -56,6 +57,23 @@ async def test_datagrams_go_out_and_come_back_whole(host: str) -> None:
                 b"",
             ]
             await pair.close()
+            await pair.close()
+
+
+@pytest.mark.parametrize("turns", range(8))
+async def test_opening_cancelled_at_any_turn_leaves_no_socket(turns: int) -> None:
+    opened: list[DatagramPair] = []
+
+    async def one(port: int) -> None:
+        opened.append(await open_datagrams(LOOPBACK, port))
+
+    async with no_socket_left():
+        task = asyncio.create_task(one(9))
+        for _ in range(turns):
+            await asyncio.sleep(0)
+        task.cancel()
+        await asyncio.wait([task])
+        for pair in opened:
             await pair.close()
 
 

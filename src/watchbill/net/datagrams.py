@@ -18,11 +18,13 @@ async def open_datagrams(address: str, port: int) -> DatagramPair:
     """:raises NetworkError: no socket could be had, or no route leads there."""
     loop = asyncio.get_running_loop()
     peer = peer_text(address, port)
+    pair = DatagramPair(peer)
     try:
         endpoint = _connected_socket(address, port)
         try:
-            _, pair = await loop.create_datagram_endpoint(lambda: DatagramPair(peer), sock=endpoint)
+            await loop.create_datagram_endpoint(lambda: pair, sock=endpoint)
         except BaseException:
+            pair.abandon()  # uvloop leaves the socket open where it is cancelled
             endpoint.close()
             raise
     except OSError as error:
@@ -50,7 +52,8 @@ class DatagramPair(asyncio.DatagramProtocol):
 
     def __init__(self, peer: str) -> None:
         self._peer = peer
-        self._transport: asyncio.DatagramTransport
+        self._transport: asyncio.DatagramTransport | None = None
+        self._abandoned = False
         self._received: deque[bytes] = deque(maxlen=MOST_WAITING)
         self._error: NetworkError | None = None
         self._closed = False
@@ -58,6 +61,14 @@ class DatagramPair(asyncio.DatagramProtocol):
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         self._transport = cast("asyncio.DatagramTransport", transport)
+        if self._abandoned:
+            self._transport.abort()
+
+    def abandon(self) -> None:
+        """Nobody will use it: close, also where it is still about to be opened."""
+        self._abandoned = True
+        if self._transport is not None:
+            self._transport.abort()
 
     def datagram_received(self, data: bytes, addr: object) -> None:
         if len(self._received) < MOST_WAITING:
@@ -75,6 +86,7 @@ class DatagramPair(asyncio.DatagramProtocol):
 
     async def send(self, data: bytes) -> None:
         self._raise_reported()
+        assert self._transport is not None  # noqa: S101 - whoever sends has awaited open_datagrams
         try:
             self._transport.sendto(data)
         except OSError as error:
@@ -93,7 +105,7 @@ class DatagramPair(asyncio.DatagramProtocol):
         return self._received.popleft()
 
     async def close(self) -> None:
-        self._transport.abort()
+        self.abandon()
 
     def _raise_reported(self) -> None:
         error, self._error = self._error, None
