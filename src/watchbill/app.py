@@ -333,6 +333,7 @@ async def _start(app: App, opening: Opening) -> Instant:
 def _go_on_after(opening: Opening, clock: Clock) -> None:
     """A wall clock that was set back since the last run must not demand the slots of that run again."""
     known = [
+        opening.newest,
         *(result.started_at for result in opening.latest.values()),
         *(span.opened_at for span in opening.spans.values()),
         *opening.registered_at.values(),

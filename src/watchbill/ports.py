@@ -171,6 +171,8 @@ class Opening:
     rows_since: Mapping[str, int] = field(default_factory=dict)
     registered_at: Mapping[str, Instant] = field(default_factory=dict)
     heartbeats: Mapping[str, Instant] = field(default_factory=dict)
+    newest: Instant = 0
+    """The latest instant that slots or spans of this location have reached."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -126,6 +126,16 @@ async def test_rows_since_counts_what_lies_at_or_after_the_earliest_open_slot(st
     assert (await store.opening("")).rows_since == {"shop": 2}
 
 
+async def test_the_newest_instant_is_that_of_any_slot_or_end_of_a_span(store: Storage) -> None:
+    first, second = slots("shop", 2)
+    await store.commit(
+        batch(registered("shop"), success("shop", first), skipped("shop", second), until=first)
+    )
+    assert (await store.opening("")).newest == second
+    await store.commit(batch(deleted("shop", second + HOUR), until=first))
+    assert (await store.opening("")).newest == second + HOUR
+
+
 async def test_the_last_flip_is_the_status(store: Storage) -> None:
     up_then_down = [
         flipped("shop", START + 1, Status.UNKNOWN, Status.UP),

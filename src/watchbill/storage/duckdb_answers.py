@@ -64,6 +64,7 @@ def opening(cursor: duckdb.DuckDBPyConnection, *, location: str) -> Opening:
         },
         registered_at=dict(names.values()),
         heartbeats={names[key][0]: at for key, at in _rows(cursor, sql.HEARTBEATS) if key in names},
+        newest=next(_rows(cursor, sql.NEWEST, location, accounted_until))[0],
     )
 
 

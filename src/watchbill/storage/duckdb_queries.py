@@ -79,6 +79,11 @@ SPANS_OF = """
     FROM span s JOIN check_name n USING (check_key) WHERE n.check_id = $1 ORDER BY s.opened_at, s.location"""
 STATUSES = """
     SELECT check_key, arg_max(status_after, flipped_at) FROM flip WHERE location = $1 GROUP BY check_key"""
+NEWEST = """
+    SELECT greatest(
+        (SELECT coalesce(max(epoch_us(slot)), 0) FROM result WHERE location = $1 AND slot >= make_timestamptz($2)),
+        (SELECT coalesce(max(greatest(epoch_us(opened_at), coalesce(epoch_us(closed_at), 0))), 0) FROM span
+         WHERE location = $1))"""
 ROWS_SINCE = """
     SELECT check_key, count(*) FROM result
     WHERE location = $1 AND slot >= make_timestamptz($2) AND trigger = 'schedule' GROUP BY check_key"""

@@ -154,7 +154,14 @@ class MemoryStorage:
             rows_since={check_id: count for check_id, count in counts.items() if count},
             registered_at={identity.check_id: identity.valid_from for identity in names.values()},
             heartbeats={names[key].check_id: at for key, at in self._heartbeats.items() if key in names},
+            newest=self._newest_instant(location),
         )
+
+    def _newest_instant(self, location: str) -> Instant:
+        spans = (span for spans in self._spans.values() for span in spans if span.location == location)
+        ends = (max(span.opened_at, span.closed_at or 0) for span in spans)
+        slots = (row.slot for rows in self._rows.values() for row in rows if row.location == location)
+        return max((*ends, *slots), default=0)
 
     async def spans(self, check_id: str) -> Sequence[Span]:
         found = [span for key in self._ledger.keys_named(check_id) for span in self._spans[key]]
