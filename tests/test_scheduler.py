@@ -409,7 +409,7 @@ def test_newcomers_share_the_capacity_with_slots() -> None:
 
 def test_a_stall_just_over_two_seconds_is_seen_and_a_shorter_one_is_not() -> None:
     async def main() -> None:
-        cases = (2.2, [GapReason.STALL]), (1.9, [])
+        cases: list[tuple[float, list[GapReason]]] = [(2.2, [GapReason.STALL]), (1.9, [])]
         for (seconds, reasons), phase in product(cases, (0.6, 0.8, 1.0, 1.2, 1.4)):
             async with open_stand() as stand:
                 stand.execute.takes["long"] = 3

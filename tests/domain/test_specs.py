@@ -2,6 +2,8 @@
 
 import json
 
+import pytest
+
 from watchbill.domain.checks import parse_check
 from watchbill.domain.plan import FieldChange, field_changes
 from watchbill.domain.specs import Spec, masked_spec, redact, redactions, sealed_spec, spec_of
@@ -76,3 +78,9 @@ def test_a_secret_in_a_list_is_masked_and_compared_with_it() -> None:
         FieldChange(path, ["${TOKEN}", "b"], ["${TOKEN}", "b"], secret=True),
     )
     assert "canary" not in repr(one)
+
+
+@pytest.mark.parametrize("url", ["http://a:0/", "http://a:65536/", "http://a:x/"])
+def test_a_port_is_one_that_exists(url: str) -> None:
+    with pytest.raises(ValueError, match="port"):
+        parse_check({"type": "http", "id": "a", "url": url})

@@ -61,7 +61,8 @@ async def probe_and_reload(folder: Path, port: int) -> set[str]:
     assert app.produced >= 8
     assert app.writer.statistics().rows == app.produced
     left = {task.get_name() for task in asyncio.all_tasks() - before}
-    return left - {"AnyIO process pool shutdown task"}  # waits for the loop to end, then ends the loading process
+    # It waits for the loop to end, and then ends the loading process.
+    return left - {"AnyIO process pool shutdown task"}
 
 
 def test_nothing_is_left(tmp_path: Path) -> None:

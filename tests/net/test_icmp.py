@@ -464,17 +464,6 @@ async def test_a_permission_that_was_given_later_is_used() -> None:
 # --- the real thing -----------------------------------------------------------------------------------
 
 
-@pytest.fixture
-def kernel_allows_icmp() -> None:
-    for kind in (socket.SOCK_DGRAM, socket.SOCK_RAW):
-        try:
-            socket.socket(socket.AF_INET, kind, socket.IPPROTO_ICMP).close()
-        except PermissionError:
-            continue
-        return
-    pytest.skip("the kernel allows this process no ICMP socket")
-
-
 @pytest.mark.anyio
 @pytest.mark.usefixtures("kernel_allows_icmp")
 @pytest.mark.parametrize("address", ["127.0.0.1", "127.9.8.7", "::1"])

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import socket
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from functools import partial
@@ -213,17 +212,6 @@ async def test_a_host_that_never_answers_is_a_loss_and_no_timeout() -> None:
     result = await execute(Silent([]), count=2)
     assert result.duration_seconds == pytest.approx(4.9)
     assert told(result) == [(Reason.LOSS, "loss must be < 100%, got 100% (2 of 2 packets lost)")]
-
-
-@pytest.fixture
-def kernel_allows_icmp() -> None:
-    for kind in (socket.SOCK_DGRAM, socket.SOCK_RAW):
-        try:
-            socket.socket(socket.AF_INET, kind, socket.IPPROTO_ICMP).close()
-        except PermissionError:
-            continue
-        return
-    pytest.skip("the kernel allows this process no ICMP socket")
 
 
 @pytest.mark.anyio

@@ -227,9 +227,11 @@ def _http_url(url: str) -> str:
 def _split(url: str) -> SplitResult:
     try:
         parts = urlsplit(url)
-        parts.port  # noqa: B018 - raises where the port is no number
+        possible = parts.port != 0
     except ValueError:  # whose text may repeat a password
         raise ValueError("not a url: host or port cannot be read") from None
+    if not possible:
+        raise ValueError("a port is 1 to 65535, got 0")
     if any(c.isspace() or ord(c) < 32 for c in url):
         raise ValueError("a url has no spaces or control characters; write %20 for a space")
     return parts

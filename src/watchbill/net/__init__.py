@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
-from watchbill.domain.checks import IpFamily
+from watchbill.domain.checks import IpFamily, TlsOptions
 from watchbill.net.datagrams import DatagramPair, open_datagrams
 from watchbill.net.icmp import Echo
 from watchbill.net.resolver import Resolver
@@ -18,6 +18,7 @@ from watchbill.ports import EchoReply, Network
 async def open_network() -> AsyncIterator[Network]:
     """The network of this machine; leaving closes what the probes share (the ICMP sockets)."""
     network = MachineNetwork()
+    network.warm_up()
     try:
         yield network
     finally:
@@ -46,6 +47,10 @@ class MachineNetwork:
 
     def nameserver(self) -> tuple[str, int]:
         return self._resolver.nameserver()
+
+    def warm_up(self) -> None:
+        """Read the system's root certificates now: it takes some 20 ms, which no probe should wait."""
+        self._contexts.get(TlsOptions(), ("http/1.1",))
 
     async def aclose(self) -> None:
         await self._echo.aclose()
