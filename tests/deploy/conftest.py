@@ -22,19 +22,19 @@ ATTACHED = {
 }
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="package")
 def running_exporter(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Exporter]:
     folder = tmp_path_factory.mktemp("exporter")
     with every_type(folder) as config, exporter(config, folder, "--location", "here") as running:
         yield running
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="package")
 def exporter_metrics_url(running_exporter: Exporter) -> str:
     return f"{running_exporter.url}/metrics"
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="package")
 def scraped(
     running_exporter: Exporter, exporter_metrics_url: str, tmp_path_factory: pytest.TempPathFactory
 ) -> Iterator[Prometheus]:

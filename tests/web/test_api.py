@@ -466,5 +466,5 @@ async def test_an_error_leaves_the_status_of_a_check_that_failed() -> None:
     site.scene.found(probe_of(declare(), refused()), probe_of(declare(), Failure(Reason.STALL, "stalled")))
     async with site.client() as client:
         answer = (await client.get("/api/v1/checks/shop")).json()
-    assert (answer["status"], answer["reason"]) == ("down", None)
+    assert (answer["status"], answer["reason"]) == ("down", "refused")
     assert answer["latest"]["outcome"] == Outcome.ERROR
