@@ -9,13 +9,12 @@ from watchbill.domain.checks import Dns, Http, Icmp, parse_check
 from watchbill.domain.expectations import (
     answer_failures,
     body_failures,
-    compile_path,
     header_failures,
     latency_failures,
-    schema_validator,
-    status_meets,
     validity_failures,
 )
+from watchbill.domain.json_rules import compile_path, schema_validator
+from watchbill.domain.rules import status_meets
 
 
 def http(**expect: object) -> Http:

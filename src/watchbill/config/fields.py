@@ -15,7 +15,8 @@ from pydantic import BaseModel
 
 from watchbill.domain.checks import CHECK_TYPES, TYPE_NAMES, CheckFields
 from watchbill.domain.config import Config
-from watchbill.domain.expectations import Comparison, JsonSchema
+from watchbill.domain.json_rules import JsonSchema
+from watchbill.domain.rules import Comparison
 
 INTERNAL = frozenset({"id", "references", "interpolated"})
 """Fields of a check that the loader fills in; the id is the mapping key."""

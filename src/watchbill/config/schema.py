@@ -27,7 +27,7 @@ from watchbill.domain.checks import (
     Service,
 )
 from watchbill.domain.config import Config, Defaults, Limits, MetricsOptions, StorageOptions
-from watchbill.domain.expectations import Comparison
+from watchbill.domain.rules import Comparison
 from watchbill.domain.units import DURATION_PATTERN, format_duration
 
 Schema: TypeAlias = dict[str, Any]

@@ -22,16 +22,8 @@ from pydantic import (
     model_validator,
 )
 
-from watchbill.domain.expectations import (
-    Declared,
-    DnsExpect,
-    HeaderName,
-    HttpExpect,
-    IcmpExpect,
-    TcpExpect,
-    TlsExpect,
-    declared_problem,
-)
+from watchbill.domain.expectations import DnsExpect, HttpExpect, IcmpExpect, TcpExpect, TlsExpect
+from watchbill.domain.rules import Declared, HeaderName, declared_problem
 from watchbill.domain.units import Duration, Micros, format_duration, parse_duration, to_micros
 
 ID_PATTERN = r"^[a-z0-9][a-z0-9._-]*$"

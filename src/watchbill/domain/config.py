@@ -10,7 +10,7 @@ from typing import Annotated, Literal
 from pydantic import AfterValidator, Field, StrictBool
 
 from watchbill.domain.checks import Check, CheckId, Labels, Service, ServiceId
-from watchbill.domain.expectations import Declared
+from watchbill.domain.rules import Declared
 from watchbill.domain.specs import masked_spec, spec_digest
 from watchbill.domain.units import Duration
 

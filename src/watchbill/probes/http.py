@@ -19,14 +19,9 @@ import anyio.lowlevel
 import httpx2
 
 from watchbill.domain.checks import Auth, Http
-from watchbill.domain.expectations import (
-    HttpExpect,
-    body_failures,
-    header_failures,
-    status_meets,
-    validity_failures,
-)
+from watchbill.domain.expectations import HttpExpect, body_failures, header_failures, validity_failures
 from watchbill.domain.results import Failure, Reason
+from watchbill.domain.rules import status_meets
 from watchbill.domain.units import SECOND, Instant
 from watchbill.ports import Network, NetworkError, Offload
 from watchbill.probes.attempt import Attempt
