@@ -62,6 +62,10 @@ class Answer(httpx2.AsyncByteStream):
             if not self._head_done and self._head_bytes > MOST_HEAD_BYTES:
                 raise _flood(_MOST_HEAD)
 
+    def values(self, name: bytes) -> list[bytes]:
+        """Of every field of that name (in lower case), in order."""
+        return [value for field, value in self.headers if field.lower() == name]
+
     def _check_start(self, data: bytes) -> None:
         # llhttp takes RTSP and ICE for HTTP, and its words do not say what was there instead.
         self._start = (self._start + data)[:SHOWN_START]

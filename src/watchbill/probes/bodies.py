@@ -1,0 +1,95 @@
+"""The body of an HTTP response: read up to a bound, decoded where it is judged, and judged off the loop if large."""
+
+from __future__ import annotations
+
+import re
+from contextlib import aclosing
+from functools import partial
+
+import anyio
+import anyio.lowlevel
+import httpx2
+
+from watchbill.domain.checks import Http
+from watchbill.domain.expectations import HttpExpect, body_failures
+from watchbill.domain.results import Failure, Reason
+from watchbill.ports import NetworkError, Offload
+from watchbill.probes.answer import Answer
+from watchbill.probes.attempt import Attempt
+
+OFFLOADED_BYTES = 64 * 1024
+"""A larger body is judged off the event loop..."""
+OFFLOADED_COSTLY_BYTES = 8 * 1024
+"""...and one of this size where patterns or JSON are judged, which take up to 5 us a byte."""
+JUDGING_SECONDS = 5
+MOST_CODINGS = 2
+LARGE_STEP = 256 * 1024
+# What a target names is looked up among Python's codecs, some of which take quadratic time or are not for text.
+_CHARSETS = re.compile(
+    r"utf-?(8|16|16-?le|16-?be|32)|(us-)?ascii|iso-8859-(1|2|3|4|5|6|7|8|9|10|11|13|14|15|16)|latin-?1"
+    r"|windows-125[0-8]|koi8-[ru]|shift_jis|euc-(jp|kr)|iso-2022-(jp|kr)|gbk|gb2312|gb18030|big5",
+    re.IGNORECASE,
+)
+
+
+async def pass_over(answer: Answer, attempt: Attempt, *, limit: int) -> None:
+    """Receive a body that nobody judges, up to ``limit`` bytes; only its size, as it is sent, is a fact."""
+    size = 0
+    async for chunk in answer:
+        size += len(chunk)
+        if size > limit:
+            break
+    attempt.phases.stop()
+    attempt.facts["body_bytes"] = min(size, limit)
+
+
+async def read_body(response: httpx2.Response, attempt: Attempt, *, limit: int) -> tuple[bytes, bool]:
+    """The decoded body up to ``limit`` bytes, and whether there was more."""
+    if response.headers.get("content-encoding", "").count(",") >= MOST_CODINGS:
+        raise NetworkError(
+            Reason.PROTOCOL, f"the body must have at most {MOST_CODINGS} content codings, has more"
+        )
+    parts: list[bytes] = []
+    size = 0
+    try:
+        async with aclosing(response.aiter_bytes()) as chunks:  # decodes in steps of at most 1 MiB
+            async for chunk in chunks:
+                size += len(chunk)
+                parts.append(chunk)
+                if len(chunk) >= LARGE_STEP:
+                    await anyio.lowlevel.checkpoint()  # unfolding goes on without waiting for anything
+                if size > limit:
+                    break
+    except httpx2.DecodingError as error:
+        coding = response.headers.get("content-encoding", "")
+        raise NetworkError(Reason.PROTOCOL, f"the body is not valid {coding}: {error}") from error
+    attempt.facts["body_bytes"] = min(size, limit)
+    return b"".join(parts)[:limit], size > limit
+
+
+async def judge_body(
+    check: Http, response: httpx2.Response, body: bytes, *, truncated: bool, offload: Offload
+) -> list[Failure]:
+    charset = response.charset_encoding or ""
+    judge = partial(
+        _body_failures, check.expect, body, charset=charset, truncated=truncated, limit=check.max_body_bytes
+    )
+    if len(body) <= _judged_here(check.expect):
+        return judge()
+    # What was received in time is judged in peace: a busy machine of ours must not look like a slow target.
+    with anyio.move_on_after(JUDGING_SECONDS, shield=True):
+        return await offload(judge)
+    return [Failure(Reason.INTERNAL, f"the body could not be judged within {JUDGING_SECONDS}s")]
+
+
+def _judged_here(expect: HttpExpect) -> int:
+    """How large a body is judged without leaving the event loop."""
+    costly = expect.json_ or expect.json_schema or (expect.body is not None and expect.body.matches)
+    return OFFLOADED_COSTLY_BYTES if costly else OFFLOADED_BYTES
+
+
+def _body_failures(
+    expect: HttpExpect, body: bytes, *, charset: str, truncated: bool, limit: int
+) -> list[Failure]:
+    text = body.decode(charset if _CHARSETS.fullmatch(charset) else "utf-8", errors="replace")
+    return body_failures(expect, text, truncated=truncated, limit=limit)
