@@ -72,8 +72,8 @@ class Sources:
     monotonic_ahead: Micros = 0
     wall_ahead: Micros = 0
 
-    def monotonic(self) -> Micros:
-        return round((trio.current_time() - self.origin) * SECOND) + self.monotonic_ahead
+    def monotonic(self) -> float:
+        return trio.current_time() - self.origin + self.monotonic_ahead / SECOND
 
     def wall(self) -> Instant:
         return START + round((trio.current_time() - self.origin) * SECOND) + self.wall_ahead

@@ -13,7 +13,7 @@ class Sources:
         self.wall = 1_800_000_000 * SECOND
 
     def timeline(self) -> Timeline:
-        return Timeline(monotonic=lambda: self.monotonic, wall=lambda: self.wall)
+        return Timeline(monotonic=lambda: self.monotonic / SECOND, wall=lambda: self.wall)
 
     def pass_time(self, micros: int) -> None:
         self.monotonic += micros

@@ -95,7 +95,7 @@ async def open_stand(**options: Any) -> AsyncIterator[Stand]:
     origin = anyio.current_time()
     skew = [0, 0]  # microseconds that the monotonic and the wall clock are ahead
     clock = Timeline(
-        monotonic=lambda: round((anyio.current_time() - origin) * SECOND) + skew[0],
+        monotonic=lambda: anyio.current_time() - origin + skew[0] / SECOND,
         wall=lambda: START + round((anyio.current_time() - origin) * SECOND) + skew[1],
     )
     registry: dict[str, Check] = {}

@@ -47,21 +47,18 @@ class Clock(Protocol):
 
 
 class Timeline:
-    """A clock over two sources: ``monotonic`` (any origin) and ``wall`` (since the epoch), in microseconds."""
+    """A clock over two sources: ``monotonic`` in seconds (any origin), ``wall`` in microseconds since the epoch."""
 
-    def __init__(self, *, monotonic: Callable[[], Micros], wall: Callable[[], Instant]) -> None:
-        self._monotonic = monotonic
+    def __init__(self, *, monotonic: Callable[[], float], wall: Callable[[], Instant]) -> None:
+        self.monotonic = monotonic
         self._wall = wall
-        self._anchor = wall() - monotonic()
+        self._anchor = wall() - self._elapsed()
         self._latest: Instant = 0
 
     def now(self) -> Instant:
         # Slewing back moves the anchor; the timeline waits for it rather than going back.
-        self._latest = max(self._latest, self._anchor + self._monotonic())
+        self._latest = max(self._latest, self._anchor + self._elapsed())
         return self._latest
-
-    def monotonic(self) -> float:
-        return self._monotonic() / SECOND
 
     async def sleep_until(self, instant: Instant) -> None:
         while (left := instant - self.now()) > 0:
@@ -85,3 +82,6 @@ class Timeline:
         behind = max(0, instant - self.now())
         self._anchor += behind
         return behind
+
+    def _elapsed(self) -> Micros:
+        return round(self.monotonic() * SECOND)

@@ -31,7 +31,7 @@ async def _offload(function: Callable[..., T], *args: Any) -> T:
 @asynccontextmanager
 async def open_core(*, location: str = "", concurrent_probes: int = 100) -> AsyncIterator[Bus]:
     """A bus that answers ``RegisterCheck``, ``DeleteCheck`` and ``ExecuteChecks``. Runs on asyncio."""
-    clock = Timeline(monotonic=lambda: time.monotonic_ns() // 1000, wall=lambda: time.time_ns() // 1000)
+    clock = Timeline(monotonic=time.monotonic, wall=lambda: time.time_ns() // 1000)
     registry: dict[str, Check] = {}
     begun = clock.now()
     async with open_network() as network:

@@ -93,7 +93,7 @@ class Connection(Protocol):
         ...
 
     async def close(self) -> None:
-        """Idempotent, quick, never raises."""
+        """Idempotent; never suspends, so that it needs no shield, and never raises."""
         ...
 
 

@@ -145,7 +145,7 @@ async def _main(options: Options, loaded: LoadedConfig, sockets: Sequence[socket
 
 
 def system_clock() -> Timeline:
-    return Timeline(monotonic=lambda: time.monotonic_ns() // 1000, wall=lambda: time.time_ns() // 1000)
+    return Timeline(monotonic=time.monotonic, wall=lambda: time.time_ns() // 1000)
 
 
 async def offload(function: Callable[..., T], *args: Any) -> T:

@@ -27,10 +27,10 @@ def virtual_clock(*, start: Instant = START) -> Timeline:
     """A timeline over the running event loop's clock, so that it is virtual where the loop's is."""
     origin = anyio.current_time()
 
-    def elapsed() -> Micros:
-        return round((anyio.current_time() - origin) * SECOND)
+    def elapsed() -> float:
+        return anyio.current_time() - origin
 
-    return Timeline(monotonic=elapsed, wall=lambda: start + elapsed())
+    return Timeline(monotonic=elapsed, wall=lambda: start + round(elapsed() * SECOND))
 
 
 @dataclass(slots=True)

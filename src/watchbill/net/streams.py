@@ -117,13 +117,12 @@ class Stream(asyncio.Protocol):
         return tls.session()
 
     async def close(self) -> None:
-        try:
-            if self._tls is not None and self._open and self._transport.get_write_buffer_size() == 0:
-                self._transport.write(self._tls.close_notify())
-                await asyncio.sleep(
-                    0
-                )  # uvloop writes at the end of the turn; the peer's answer is not waited for
-        finally:
+        if self._tls is not None and self._open and self._transport.get_write_buffer_size() == 0:
+            self._transport.write(self._tls.close_notify())
+            # uvloop writes at the end of the turn; the peer's answer is not waited for.
+            asyncio.get_running_loop().call_soon(self._transport.abort)
+            self._lost = self._gone()
+        else:
             self._transport.abort()
 
     @property

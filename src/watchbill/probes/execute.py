@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Mapping
-from contextlib import AbstractAsyncContextManager, nullcontext
 from dataclasses import dataclass, field
 from typing import Any
 from urllib.parse import quote, quote_plus
@@ -73,14 +72,19 @@ class Executor:
         self, check: Check, slot: Instant | None = None, trigger: Trigger = Trigger.SCHEDULE
     ) -> Result:
         """Probe once. The deadline starts with the probe, not with the waiting for capacity."""
-        async with self._capacity():
-            started_at = self._clock.now()
-            attempt = Attempt(PhaseClock(self._monotonic))
-            with anyio.move_on_after(check.timeout.total_seconds()) as deadline:
-                await self._run(check, attempt)
-            if deadline.cancelled_caught:
-                attempt.failures.append(_overdue(check, attempt.phases.phase))
-            duration = attempt.phases.stop()
+        if self._limiter is None:
+            return await self._probe(check, slot, trigger)
+        async with self._limiter:
+            return await self._probe(check, slot, trigger)
+
+    async def _probe(self, check: Check, slot: Instant | None, trigger: Trigger) -> Result:
+        started_at = self._clock.now()
+        attempt = Attempt(PhaseClock(self._monotonic))
+        with anyio.move_on_after(check.timeout.total_seconds()) as deadline:
+            await self._run(check, attempt)
+        if deadline.cancelled_caught:
+            attempt.failures.append(_overdue(check, attempt.phases.phase))
+        duration = attempt.phases.stop()
         failures, facts = self._told(check, attempt)
         return Result(
             check_id=check.id,
@@ -98,9 +102,6 @@ class Executor:
 
     def statistics(self) -> ExecutorStatistics:
         return ExecutorStatistics(dict(self._statistics.crashes))
-
-    def _capacity(self) -> AbstractAsyncContextManager[Any]:
-        return nullcontext() if self._limiter is None else self._limiter
 
     async def _run(self, check: Check, attempt: Attempt) -> None:
         try:
@@ -123,7 +124,11 @@ class Executor:
             Failure(failure.reason, presentable(failure.message, secrets))
             for failure in by_precedence(tuple(attempt.failures))[:MOST_FAILURES]
         )
-        return failures, {name: _shown(value, secrets) for name, value in attempt.facts.items()}
+        facts = attempt.facts
+        for name, value in facts.items():
+            if isinstance(value, str | list):
+                facts[name] = _shown(value, secrets)
+        return failures, facts
 
 
 def make_execute(

@@ -39,9 +39,7 @@ async def probe(
         answer = await transport.exchange(prepared(check))
         if check.follow_redirects and leads_on(answer):
             request, foreign = first_request(check), _defaults()
-            answer = await follow(
-                check, attempt, transport, request=request, first=answer, foreign=foreign
-            )
+            answer = await follow(check, attempt, transport, request=request, first=answer, foreign=foreign)
         _judge_head(check.expect, answer, attempt)
         _judge_validity(check.expect, transport, now, attempt)
         if not check.expect.needs_body:

@@ -72,9 +72,7 @@ class ProbeTransport(httpx2.AsyncBaseTransport):
         phases = self._attempt.phases
         phases.start("processing")
         await connection.send(outgoing.wire)
-        answer = self.answer = Answer(
-            connection, bodiless=outgoing.bodiless, upgradable=outgoing.upgradable
-        )
+        answer = self.answer = Answer(connection, bodiless=outgoing.bodiless, upgradable=outgoing.upgradable)
         await answer.read_head()
         phases.start("transfer")
         self._attempt.facts["http_version"] = answer.version
