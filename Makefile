@@ -4,6 +4,7 @@ VENV   := .venv
 BIN    := $(VENV)/bin
 CONFIG ?= checks.example.yaml
 RUN_ARGS ?=
+BENCH ?=
 
 .DEFAULT_GOAL := help
 .PHONY: help run test check format generate bench prove dist clean test-deps
@@ -13,7 +14,7 @@ help:
 	@echo "make test     install what tests need, run checks and all tests"
 	@echo "make check    ruff, mypy, import-linter, generated files current"
 	@echo "make generate write the generated files anew (JSON Schema, dashboards, tables in docs)"
-	@echo "make bench    measure the probe path"
+	@echo "make bench    measure the probe path beside blackbox_exporter (BENCH='ratios --runs 1': a part of it)"
 	@echo "make prove    the long proofs (crashes)"
 	@echo "make dist     build the wheel and the sdist"
 
@@ -54,7 +55,8 @@ generate: $(VENV)/installed-test
 	$(BIN)/python scripts/generate.py
 
 bench: $(VENV)/installed-test test-deps
-	$(BIN)/python -m bench
+	@sh scripts/install-bench-peer.sh
+	$(BIN)/python -m bench $(BENCH)
 
 prove: $(VENV)/installed-test test-deps
 	$(BIN)/python -m tests.crash kill --n 30

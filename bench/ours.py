@@ -1,0 +1,136 @@
+"""Watchbill on the measured core: the whole exporter, with bus, DuckDB history and metrics, scraped as Prometheus would."""
+
+from __future__ import annotations
+
+import gzip
+import threading
+import time
+import urllib.request
+from collections.abc import Iterator, Sequence
+from contextlib import closing, contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+import duckdb
+import psutil
+from tests.exporter import Exporter, exporter, free_port
+
+from bench import declared
+from bench.machine import PIN, Meter, Usage
+from bench.numbers import quantile
+
+SCRAPE_EVERY_SECONDS = 15.0
+ACCEPT = "application/openmetrics-text;version=1.0.0;q=0.75,text/plain;version=0.0.4;q=0.5,*/*;q=0.1"
+
+
+@dataclass(frozen=True)
+class Window:
+    """A stretch of wall time of a running exporter, and what its process used in it."""
+
+    begun: float
+    ended: float
+    usage: Usage
+    rss_bytes: int
+
+
+@dataclass(frozen=True)
+class Slots:
+    """The slots of a window, as history has them. Delays are from the instant a slot is due to its probe's start."""
+
+    outcomes: dict[str, int]
+    doubled: int
+    delay_p50_seconds: float
+    delay_p99_seconds: float
+    duration_p50_seconds: float
+    duration_p99_seconds: float
+
+    @property
+    def probes(self) -> int:
+        return sum(self.outcomes.get(outcome, 0) for outcome in ("success", "failure", "error"))
+
+    @property
+    def successes(self) -> int:
+        return self.outcomes.get("success", 0)
+
+    @property
+    def skipped(self) -> int:
+        return self.outcomes.get("skipped", 0)
+
+
+@contextmanager
+def watchbill(
+    folder: Path, checks: Sequence[str], *, interval: str = "1s", head: str = ""
+) -> Iterator[Exporter]:
+    """One that probes these checks on the measured core, in a new folder."""
+    folder.mkdir(parents=True)
+    declared.write(folder / "checks.yaml", checks, interval=interval, head=head)
+    with exporter(folder / "checks.yaml", folder, port=free_port(), prefix=PIN) as running:
+        yield running
+
+
+def observe(running: Exporter, *, warm_up: float, seconds: float) -> Window:
+    """Let it run, scraped every 15 s (at least once), and take its CPU time after the warm-up."""
+    time.sleep(warm_up)
+    with scraped(running, first=min(seconds, SCRAPE_EVERY_SECONDS) / 2):
+        begun, meter = time.time(), Meter(running.process.pid)
+        time.sleep(seconds)
+        ended, usage = time.time(), meter.read()
+    rss = psutil.Process(running.process.pid).memory_info().rss
+    return Window(begun, ended, usage, rss)
+
+
+@contextmanager
+def scraped(running: Exporter, *, first: float) -> Iterator[None]:
+    done = threading.Event()
+
+    def scrape() -> None:
+        wait = first
+        while not done.wait(wait):
+            exposition(running)
+            wait = SCRAPE_EVERY_SECONDS
+
+    thread = threading.Thread(target=scrape, name="scrape")
+    thread.start()
+    try:
+        yield
+    finally:
+        done.set()
+        thread.join()
+
+
+def exposition(running: Exporter) -> bytes:
+    """A scrape as Prometheus makes it, unpacked."""
+    request = urllib.request.Request(
+        running.url + "/metrics", headers={"Accept": ACCEPT, "Accept-Encoding": "gzip"}
+    )
+    with urllib.request.build_opener(urllib.request.ProxyHandler({})).open(request, timeout=30) as response:
+        packed: bytes = response.read()
+        return gzip.decompress(packed) if response.headers.get("Content-Encoding") == "gzip" else packed
+
+
+def slots(storage: Path, window: Window, *, like: str = "%") -> Slots:
+    """What history says of a window, once the exporter has ended; of the checks whose id is like this."""
+    where = (
+        "FROM results WHERE trigger = 'schedule' AND check_id LIKE $3 "
+        "AND epoch_us(slot) >= $1 AND epoch_us(slot) < $2"
+    )
+    values = [window.begun * 1e6, window.ended * 1e6, like]
+    with closing(duckdb.connect(str(storage), read_only=True)) as store:
+        outcomes = dict(store.execute(f"SELECT outcome, count(*) {where} GROUP BY 1", values).fetchall())
+        [(doubled,)] = store.execute(
+            f"SELECT count(*) FROM (SELECT 1 {where} GROUP BY check_id, slot HAVING count(*) > 1)", values
+        ).fetchall()
+        rows = store.execute(
+            f"SELECT (epoch_us(started_at) - epoch_us(slot)) / 1e6, duration_seconds {where} AND outcome <> 'skipped'",
+            values,
+        ).fetchall()
+    delays = [delay for delay, _ in rows]
+    durations = [duration for _, duration in rows if duration is not None]
+    return Slots(
+        outcomes=outcomes,
+        doubled=doubled,
+        delay_p50_seconds=quantile(delays, 0.5),
+        delay_p99_seconds=quantile(delays, 0.99),
+        duration_p50_seconds=quantile(durations, 0.5),
+        duration_p99_seconds=quantile(durations, 0.99),
+    )

@@ -1,0 +1,45 @@
+"""Tables as text, and the places in docs/performance.md where they stand."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True)
+class Table:
+    """``name`` is that of its place in the page. Notes stand below it, a paragraph each."""
+
+    name: str
+    heads: Sequence[str]
+    rows: Sequence[Sequence[str]]
+    notes: Sequence[str] = ()
+
+    def markdown(self) -> str:
+        lines = [
+            self.heads,
+            ["---" if not column else "--:" for column in range(len(self.heads))],
+            *self.rows,
+        ]
+        text = "\n".join("| " + " | ".join(line) + " |" for line in lines)
+        return "\n\n".join([text, *self.notes])
+
+
+def written(page: str, name: str, text: str) -> str:
+    """The page with this between the markers of that name.
+
+    :raises LookupError: the page has no such markers.
+    """
+    place = re.compile(rf"(<!-- bench: {name} -->\n).*?(<!-- end -->)", re.DOTALL)
+    if not place.search(page):
+        raise LookupError(f"no place for {name} in the page")
+    return place.sub(lambda match: f"{match[1]}\n{text}\n\n{match[2]}", page, count=1)
+
+
+def ms(seconds: float) -> str:
+    return f"{seconds * 1000:.1f}"
+
+
+def megabytes(size: float) -> str:
+    return f"{size / 1e6:,.0f}"
