@@ -11,9 +11,10 @@ from dataclasses import dataclass, field
 from typing import Any, Protocol, TypeAlias, TypeVar
 
 from watchbill.clock import Clock
-from watchbill.domain.checks import Check, IpFamily, TlsOptions
+from watchbill.domain.checks import Check, TlsOptions
 from watchbill.domain.config import LoadedConfig
 from watchbill.domain.messages import Event
+from watchbill.domain.reach import IpChoice
 from watchbill.domain.results import Reason, Result, Trigger
 from watchbill.domain.schedule import Span
 from watchbill.domain.status import Status
@@ -92,6 +93,10 @@ class Connection(Protocol):
         """
         ...
 
+    def is_idle(self) -> bool:
+        """Whether it can be used again: nothing came that was not received, and the peer did not hang up."""
+        ...
+
     async def close(self) -> None:
         """Idempotent; never suspends, so that it needs no shield, and never raises."""
         ...
@@ -120,7 +125,7 @@ class EchoReply:
 class Network(Protocol):
     """The world outside. No call has a time limit of its own: callers cancel."""
 
-    async def resolve(self, host: str, family: IpFamily | None = None) -> str:
+    async def resolve(self, host: str, family: IpChoice | None = None) -> str:
         """One literal address for ``host`` (a literal is returned as it is), IPv6 first if none is asked for.
 
         :raises NetworkError: ``dns`` where the name has no such address, ``resolver`` where nobody could be asked.
@@ -132,6 +137,14 @@ class Network(Protocol):
 
         :raises NetworkError: ``refused``, ``unreachable``, ``reset``, ``descriptors``, ``network``, ``permission``.
         """
+        ...
+
+    async def connect_unix(self, path: str) -> Connection:
+        """The same to a socket in the file system. :raises NetworkError: as ``connect``."""
+        ...
+
+    def via(self, *, resolver: str | None = None, source: str | None = None) -> Network:
+        """This network, but with that DNS server (``address[:port]``) for names and that address to send from."""
         ...
 
     async def open_datagrams(self, address: str, port: int) -> Datagrams: ...

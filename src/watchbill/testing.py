@@ -12,9 +12,10 @@ from typing import Any, TypeVar
 import anyio
 
 from watchbill.clock import Timeline
-from watchbill.domain.checks import Check, IpFamily, TlsOptions, parse_check
+from watchbill.domain.checks import Check, TlsOptions, parse_check
 from watchbill.domain.config import Config, LoadedConfig, config_digest
 from watchbill.domain.messages import Command, Event
+from watchbill.domain.reach import IpChoice
 from watchbill.domain.results import Failure, Outcome, Reason, Result, Trigger
 from watchbill.domain.units import SECOND, Instant, Micros
 from watchbill.ports import Connection, Datagrams, EchoReply, NetworkError, TlsSession
@@ -199,6 +200,9 @@ class FakeConnection:
         await anyio.lowlevel.checkpoint()
         raise NetworkError(Reason.TLS, "this fake speaks no TLS")
 
+    def is_idle(self) -> bool:
+        return not (self.closed or self._ready)
+
     async def close(self) -> None:
         self.closed = True
 
@@ -212,7 +216,7 @@ class FakeNetwork:
     echoes: Mapping[str, EchoReply | None] = field(default_factory=dict)
     _addresses: dict[str, str] = field(default_factory=dict)
 
-    async def resolve(self, host: str, family: IpFamily | None = None) -> str:
+    async def resolve(self, host: str, family: IpChoice | None = None) -> str:
         await anyio.lowlevel.checkpoint()
         if not any(host == name for name, _ in self.servers):
             raise NetworkError(Reason.DNS, f"{host} has no address (NXDOMAIN)")
@@ -229,6 +233,12 @@ class FakeNetwork:
             raise server
         self.connections.append(FakeConnection(server))
         return self.connections[-1]
+
+    async def connect_unix(self, path: str) -> Connection:
+        return await self.connect(path, 0)
+
+    def via(self, *, resolver: str | None = None, source: str | None = None) -> FakeNetwork:
+        return self
 
     async def open_datagrams(self, address: str, port: int) -> Datagrams:
         raise NetworkError(Reason.REFUSED, f"{address}:{port} refused the datagram")

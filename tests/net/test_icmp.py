@@ -18,7 +18,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from watchbill.domain.checks import IpFamily
+from watchbill.domain.reach import IpFamily
 from watchbill.domain.results import Reason
 from watchbill.net.icmp import Echo
 from watchbill.net.icmppackets import (

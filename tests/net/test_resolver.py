@@ -27,7 +27,7 @@ from tests.dns_server import (
     with_another_id,
 )
 from tests.servers import no_more_descriptors
-from watchbill.domain.checks import IpFamily
+from watchbill.domain.reach import IpChoice, IpFamily
 from watchbill.domain.results import Reason
 from watchbill.net import MachineNetwork
 from watchbill.net.hostfiles import ResolvConf, WatchedFile, parse_hosts, parse_interfaces, parse_resolv_conf
@@ -64,18 +64,18 @@ class Machine:
             port=self.port,
         )
 
-    async def resolve(self, host: str, family: IpFamily | None = None) -> str:
+    async def resolve(self, host: str, family: IpChoice | None = None) -> str:
         with anyio.fail_after(20):
             return await self.resolver().resolve(host, family)
 
-    async def refusal(self, host: str, family: IpFamily | None = None) -> tuple[Reason, str]:
+    async def refusal(self, host: str, family: IpChoice | None = None) -> tuple[Reason, str]:
         with pytest.raises(NetworkError) as caught:
             await self.resolve(host, family)
         return caught.value.reason, caught.value.message
 
 
 async def resolved(
-    folder: Path, scripts: dict[tuple[str, str], Script], host: str, family: IpFamily | None = None
+    folder: Path, scripts: dict[tuple[str, str], Script], host: str, family: IpChoice | None = None
 ) -> tuple[str, DnsServer]:
     async with dns_server() as server:
         server.scripts = scripts
@@ -83,7 +83,7 @@ async def resolved(
 
 
 async def refused(
-    folder: Path, scripts: dict[tuple[str, str], Script], host: str, family: IpFamily | None = None
+    folder: Path, scripts: dict[tuple[str, str], Script], host: str, family: IpChoice | None = None
 ) -> tuple[Reason, str]:
     async with dns_server() as server:
         server.scripts = scripts

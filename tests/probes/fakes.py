@@ -8,7 +8,8 @@ from dataclasses import dataclass, field
 import anyio
 import anyio.lowlevel
 
-from watchbill.domain.checks import IpFamily, TlsOptions
+from watchbill.domain.checks import TlsOptions
+from watchbill.domain.reach import IpChoice
 from watchbill.domain.results import Reason
 from watchbill.ports import Certificate, Connection, Datagrams, EchoReply, NetworkError, TlsSession
 from watchbill.testing import START
@@ -48,6 +49,9 @@ class ScriptedConnection:
             raise NetworkError(Reason.TLS, "the peer does not speak TLS")
         return self.network.script.session
 
+    def is_idle(self) -> bool:
+        return True
+
     async def close(self) -> None:
         self.closed += 1
 
@@ -68,7 +72,7 @@ class ScriptedNetwork:
         if name in self.fails:
             raise self.fails[name]
 
-    async def resolve(self, host: str, family: IpFamily | None = None) -> str:
+    async def resolve(self, host: str, family: IpChoice | None = None) -> str:
         await self.step("resolve")
         return "192.0.2.1"
 
@@ -76,6 +80,12 @@ class ScriptedNetwork:
         await self.step("connect")
         self.connections.append(ScriptedConnection(self, list(self.script.pieces)))
         return self.connections[-1]
+
+    async def connect_unix(self, path: str) -> Connection:
+        return await self.connect(path, 0)
+
+    def via(self, *, resolver: str | None = None, source: str | None = None) -> ScriptedNetwork:
+        return self
 
     async def open_datagrams(self, address: str, port: int) -> Datagrams:
         raise NetworkError(Reason.REFUSED, "nobody listens")

@@ -28,7 +28,8 @@ from tests.dns_server import (
     truncated_over_udp,
     with_another_id,
 )
-from watchbill.domain.checks import IpFamily, parse_check
+from watchbill.domain.checks import parse_check
+from watchbill.domain.reach import IpChoice
 from watchbill.domain.results import Outcome, Reason, Result
 from watchbill.net import MachineNetwork
 from watchbill.ports import NetworkError
@@ -46,7 +47,7 @@ class Loopback(MachineNetwork):
         super().__init__()
         self._server = server
 
-    async def resolve(self, host: str, family: IpFamily | None = None) -> str:
+    async def resolve(self, host: str, family: IpChoice | None = None) -> str:
         return "127.0.0.1" if host == "ns.test" else await super().resolve(host, family)
 
     def nameserver(self) -> tuple[str, int]:

@@ -11,7 +11,8 @@ import anyio
 import pytest
 import trio.testing
 
-from watchbill.domain.checks import IpFamily, parse_check
+from watchbill.domain.checks import parse_check
+from watchbill.domain.reach import IpChoice
 from watchbill.domain.results import Outcome, Reason, Result
 from watchbill.net import open_network
 from watchbill.ports import Connection, Datagrams, EchoReply, Network, NetworkError
@@ -32,7 +33,7 @@ class Scripted:
     address: str | NetworkError = "192.0.2.9"
     asked: list[tuple[str, float]] = field(default_factory=list)
 
-    async def resolve(self, host: str, family: IpFamily | None = None) -> str:
+    async def resolve(self, host: str, family: IpChoice | None = None) -> str:
         await anyio.lowlevel.checkpoint()
         if isinstance(self.address, NetworkError):
             raise self.address
@@ -48,6 +49,12 @@ class Scripted:
 
     async def connect(self, address: str, port: int) -> Connection:
         raise AssertionError("an echo needs no connection")
+
+    async def connect_unix(self, path: str) -> Connection:
+        raise AssertionError("an echo needs no connection")
+
+    def via(self, *, resolver: str | None = None, source: str | None = None) -> Network:
+        raise AssertionError("nothing of the way was declared")
 
     async def open_datagrams(self, address: str, port: int) -> Datagrams:
         raise AssertionError("an echo needs no datagrams")

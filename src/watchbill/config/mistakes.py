@@ -124,6 +124,16 @@ class Explained:
         return f"{left} (what {text.references} holds does not fit)"
 
 
+MOST_LISTED = 16
+ELSEWHERE = {
+    "preferred_ip_protocol": "ip_family",
+    "ip_protocol": "ip_family",
+    "ip_protocol_fallback": "ip_family",
+    "source_ip_address": "source_address",
+}
+"""What other exporters call a key."""
+
+
 def unknown_key(name: str, model: type[BaseModel], known: Iterable[str] = ()) -> str:
     """``unknown key `timout`; did you mean `timeout`?``, or where else such a key belongs."""
     keys = [*keys_of(model), *known]
@@ -133,12 +143,14 @@ def unknown_key(name: str, model: type[BaseModel], known: Iterable[str] = ()) ->
         if child is not None and name in keys_of(child):
             return f"{text}; did you mean `{key}.{name}`?"
     own = _type_name(model)
+    if ELSEWHERE.get(name) in keys:
+        return f"{text}; did you mean `{ELSEWHERE[name]}`?"
     if close := suggestion(name, keys):
         return text + close
     others = [kind for kind, other in CHECK_MODELS.items() if name in keys_of(other)]
     if own and others:
         return f"{text}; {own} has none, unlike {', '.join(others)}"
-    return f"{text}; known are {', '.join(keys)}" if len(keys) <= 12 else text
+    return f"{text}; known are {', '.join(keys)}" if len(keys) <= MOST_LISTED else text
 
 
 def _type_name(model: type[BaseModel]) -> str:

@@ -48,6 +48,11 @@ _EXTRA: Mapping[tuple[str, str], Schema] = {
     ("TlsOptions", "server_name"): {"pattern": _HOST},
     ("Dns", "record"): {"enum": [*RECORD_TYPES, *map(str.lower, RECORD_TYPES)]},
     ("Dns", "server"): {"pattern": r"^[^\s/@?#\\%]+$"},
+    ("Outbound", "source_address"): {"pattern": r"^([0-9]+(\.[0-9]+){3}|[0-9A-Fa-f]*:[0-9A-Fa-f:.]+)$"},
+    ("ByName", "resolver"): {
+        "pattern": r"^([0-9]+(\.[0-9]+){3}(:[0-9]+)?|[0-9A-Fa-f]*:[0-9A-Fa-f:.]+|\[[0-9A-Fa-f:.]+\](:[0-9]+)?)$",
+        "examples": ["9.9.9.9", "127.0.0.1:5353"],
+    },
 }
 """What validators demand that pydantic cannot tell."""
 _SHORT_FORMS = (("DnsAnswers", "any"), ("DnsAnswers", "all"), ("DnsAnswers", "none"))
@@ -63,7 +68,19 @@ _KEYS: Mapping[str, Schema] = {
 }
 
 
+def _only_family(version: int, source: str) -> Schema:
+    """An address to send from reaches only its own family."""
+    return {
+        "if": {
+            "required": ["source_address"],
+            "properties": {"source_address": {"type": "string", "pattern": source}},
+        },
+        "then": {"properties": {"ip_family": {"anyOf": [{"enum": [version, None]}, REFERENCE]}}},
+    }
+
+
 _RULES: Mapping[str, Schema] = {
+    "Outbound": {"allOf": [_only_family(4, r"^[0-9.]+$"), _only_family(6, "^[^$]*:")]},
     "Auth": {"oneOf": [{"required": ["basic"]}, {"required": ["bearer"]}]},
     "TlsOptions": {"dependencies": {"cert_file": ["key_file"], "key_file": ["cert_file"]}},
 }
@@ -210,7 +227,14 @@ def _finished(model: type[BaseModel], raw: Schema) -> Schema:
     required = [key for key in raw.get("required", ()) if key in properties]
     if required:
         schema["required"] = required
-    return {**schema, "additionalProperties": False, **_RULES.get(model.__name__, {})}
+    rules = _of_class(_RULES, model)
+    return {**schema, "additionalProperties": False, **(rules or {})}
+
+
+def _of_class(told: Mapping[Any, Schema], model: type[BaseModel], *key: str) -> Schema | None:
+    """What is told of a model, or of one that it extends."""
+    names = [(origin.__name__, *key) if key else origin.__name__ for origin in model.__mro__]
+    return next((told[name] for name in names if name in told), None)
 
 
 def _is_internal(model: type[BaseModel], key: str) -> bool:
@@ -218,7 +242,7 @@ def _is_internal(model: type[BaseModel], key: str) -> bool:
 
 
 def _property(model: type[BaseModel], key: str, raw: Schema) -> Schema:
-    schema = _value(raw, key, _EXTRA.get((model.__name__, key), {}))
+    schema = _value(raw, key, _of_class(_EXTRA, model, key) or {})
     if (model.__name__, key) in _SHORT_FORMS:
         schema = {"anyOf": [{"type": "string"}, *schema.get("anyOf", [schema])]}
     if key == "interval":

@@ -9,7 +9,7 @@ from __future__ import annotations
 import re
 from datetime import timedelta
 from typing import Annotated, Any, Literal, TypeAlias
-from urllib.parse import SplitResult, unquote, urlsplit
+from urllib.parse import unquote
 
 from pydantic import (
     AfterValidator,
@@ -23,6 +23,7 @@ from pydantic import (
 )
 
 from watchbill.domain.expectations import DnsExpect, HttpExpect, IcmpExpect, TcpExpect, TlsExpect
+from watchbill.domain.reach import ByName, Host, Outbound, check_host, split_server, split_url
 from watchbill.domain.rules import Declared, HeaderName, declared_problem
 from watchbill.domain.units import Duration, Micros, format_duration, parse_duration, to_micros
 
@@ -69,7 +70,6 @@ LabelName = Annotated[str, Field(pattern=LABEL_PATTERN, max_length=200), AfterVa
 LabelValue = Annotated[str, Field(max_length=1000)]
 Labels = Annotated[dict[LabelName, LabelValue], Field(max_length=MOST_LABELS)]
 Port = Annotated[int, Field(ge=1, le=65535, strict=True)]
-IpFamily = Literal[4, 6]
 
 
 def _existing_file(path: str, info: ValidationInfo) -> str:
@@ -77,21 +77,6 @@ def _existing_file(path: str, info: ValidationInfo) -> str:
 
 
 ExistingFile = Annotated[str, Field(min_length=1), AfterValidator(_existing_file)]
-
-
-def _host(host: str) -> str:
-    bare = host.strip("[]") if host.startswith("[") else host
-    if (
-        not bare
-        or len(bare) > 253
-        or any(c.isspace() or ord(c) < 32 or c in "/@?#\\%" for c in bare)
-        or bare.startswith("-")
-    ):
-        raise ValueError("a host is a name or an IP address, without scheme, port or path")
-    return bare
-
-
-Host = Annotated[str, AfterValidator(_host)]
 
 
 class Service(Declared):
@@ -207,26 +192,13 @@ class CheckFields(Declared):
 
 
 def _http_url(url: str) -> str:
-    parts = _split(url)
+    parts = split_url(url)
     if parts.scheme not in {"http", "https"}:
         raise ValueError(f"a url starts with http:// or https://, got {parts.scheme or 'none'}")
     if not parts.hostname:
         raise ValueError("a url names a host, such as https://shop.example/")
-    _host(parts.hostname)
+    check_host(parts.hostname)
     return url
-
-
-def _split(url: str) -> SplitResult:
-    try:
-        parts = urlsplit(url)
-        possible = parts.port != 0
-    except ValueError:  # whose text may repeat a password
-        raise ValueError("not a url: host or port cannot be read") from None
-    if not possible:
-        raise ValueError("a port is 1 to 65535, got 0")
-    if any(c.isspace() or ord(c) < 32 for c in url):
-        raise ValueError("a url has no spaces or control characters; write %20 for a space")
-    return parts
 
 
 def _method(method: str) -> str:
@@ -244,7 +216,7 @@ def _one_line(value: SecretStr) -> SecretStr:
 HeaderValue = Annotated[SecretStr, AfterValidator(_one_line)]
 
 
-class Http(CheckFields):
+class Http(ByName, CheckFields):
     """An HTTP or HTTPS request and what its response must meet."""
 
     type: Literal["http"] = "http"
@@ -267,8 +239,6 @@ class Http(CheckFields):
     """How much of the body is read; a longer one cannot be judged and fails what is expected of it."""
     tls: TlsOptions = TlsOptions()
     """How the TLS handshake is made."""
-    ip_family: IpFamily | None = None
-    """4 or 6: use only addresses of this family."""
     expect: HttpExpect = HttpExpect()
     """What the response must meet; without `status` it must be 2xx."""
 
@@ -280,7 +250,7 @@ class Http(CheckFields):
         if not isinstance(url, str) or "@" not in url:
             return value
         try:
-            parts = _split(url)
+            parts = split_url(url)
         except ValueError:  # the field's own validator says so, at the field
             return value
         if parts.username is None:
@@ -294,7 +264,7 @@ class Http(CheckFields):
         return {**value, "url": bare, "auth": {"basic": basic}}
 
 
-class Tcp(CheckFields):
+class Tcp(ByName, CheckFields):
     """A TCP connection; ``send`` is sent as it is, and ``expect.response`` judged on what comes back."""
 
     type: Literal["tcp"] = "tcp"
@@ -303,15 +273,13 @@ class Tcp(CheckFields):
     """The name or address to connect to."""
     port: Port
     """The port to connect to."""
-    ip_family: IpFamily | None = None
-    """4 or 6: use only addresses of this family."""
     send: SecretStr | None = None
     """Text to send once connected, a secret."""
     expect: TcpExpect = TcpExpect()
     """What the service must meet beyond taking the connection."""
 
 
-class Tls(CheckFields):
+class Tls(ByName, CheckFields):
     """A TLS handshake and the certificate it shows."""
 
     type: Literal["tls"] = "tls"
@@ -320,8 +288,6 @@ class Tls(CheckFields):
     """The name or address to connect to."""
     port: Port = 443
     """The port to connect to."""
-    ip_family: IpFamily | None = None
-    """4 or 6: use only addresses of this family."""
     tls: TlsOptions = TlsOptions()
     """How the handshake is made."""
     expect: TlsExpect = TlsExpect()
@@ -331,16 +297,6 @@ class Tls(CheckFields):
 def _server(server: str) -> str:
     split_server(server)
     return server
-
-
-def split_server(server: str) -> tuple[str, int]:
-    """``9.9.9.9``, ``9.9.9.9:53``, ``[::1]:53`` or ``dns.example`` as host and port (53 if none)."""
-    if server.count(":") > 1 and not server.startswith("["):
-        return _host(server), 53
-    parts = _split("//" + server)
-    if parts.path or parts.query or parts.username or not parts.hostname:
-        raise ValueError("a DNS server is a host or host:port, such as 9.9.9.9 or 127.0.0.1:5353")
-    return _host(parts.hostname), parts.port or 53
 
 
 def _upper(value: object) -> object:
@@ -360,7 +316,7 @@ def _dns_name(name: str) -> str:
     return name
 
 
-class Dns(CheckFields):
+class Dns(Outbound, CheckFields):
     """A DNS question to ``server``, or to the system's first name server."""
 
     type: Literal["dns"] = "dns"
@@ -373,13 +329,11 @@ class Dns(CheckFields):
     """The name server to ask, `host` or `host:port`; the system's first by default."""
     transport: Literal["udp", "tcp"] = "udp"
     """How to ask. An answer cut off over UDP is asked for again over TCP."""
-    ip_family: IpFamily | None = None
-    """4 or 6: reach the server only over this family."""
     expect: DnsExpect = DnsExpect()
     """What the answer must meet; without `rcode` it must be NOERROR."""
 
 
-class Icmp(CheckFields):
+class Icmp(ByName, CheckFields):
     """Echo requests; they are spread over the time that the timeout leaves."""
 
     type: Literal["icmp"] = "icmp"
@@ -388,8 +342,6 @@ class Icmp(CheckFields):
     """The name or address to ping."""
     count: Annotated[int, Field(ge=1, le=20, strict=True)] = 1
     """How many requests one probe sends."""
-    ip_family: IpFamily | None = None
-    """4 or 6: use only addresses of this family."""
     expect: IcmpExpect = IcmpExpect()
     """What the replies must meet; by default one reply must come."""
 

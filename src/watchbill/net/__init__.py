@@ -5,13 +5,18 @@ from __future__ import annotations
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
-from watchbill.domain.checks import IpFamily, TlsOptions
+from watchbill.domain.checks import TlsOptions
+from watchbill.domain.reach import IpChoice
 from watchbill.net.datagrams import DatagramPair, open_datagrams
 from watchbill.net.icmp import Echo
 from watchbill.net.resolver import Resolver
+from watchbill.net.routes import Route
+from watchbill.net.sources import open_stream_from, open_unix_stream
 from watchbill.net.streams import Stream, open_stream
 from watchbill.net.tls import Contexts
 from watchbill.ports import EchoReply, Network
+
+RESOLVERS_KEPT = 256
 
 
 @asynccontextmanager
@@ -31,19 +36,42 @@ class MachineNetwork:
     def __init__(self) -> None:
         self._contexts = Contexts()
         self._resolver = Resolver(open_datagrams=self.open_datagrams, connect=self.connect)
+        self._resolvers: dict[str, Resolver] = {}
         self._echo = Echo()
 
-    async def resolve(self, host: str, family: IpFamily | None = None) -> str:
+    async def resolve(self, host: str, family: IpChoice | None = None) -> str:
         return await self._resolver.resolve(host, family)
 
     async def connect(self, address: str, port: int) -> Stream:
         return await open_stream(address, port, contexts=self._contexts)
 
-    async def open_datagrams(self, address: str, port: int) -> DatagramPair:
-        return await open_datagrams(address, port)
+    async def connect_from(self, source: str, address: str, port: int) -> Stream:
+        return await open_stream_from(source, address, port, contexts=self._contexts)
 
-    async def echo(self, address: str, *, timeout_seconds: float) -> EchoReply | None:
-        return await self._echo.echo(address, timeout_seconds=timeout_seconds)
+    async def connect_unix(self, path: str) -> Stream:
+        return await open_unix_stream(path, contexts=self._contexts)
+
+    def via(self, *, resolver: str | None = None, source: str | None = None) -> Route:
+        return Route(self, resolver=resolver, source=source)
+
+    def resolver_at(self, server: str) -> Resolver:
+        """The one for that DNS server: one for all that ask it, since it tells whether others get answers."""
+        known = self._resolvers.get(server)
+        if known is None:
+            if len(self._resolvers) >= RESOLVERS_KEPT:
+                self._resolvers.pop(next(iter(self._resolvers)))
+            known = self._resolvers[server] = Resolver(
+                open_datagrams=self.open_datagrams, connect=self.connect, server=server
+            )
+        return known
+
+    async def open_datagrams(self, address: str, port: int, source: str | None = None) -> DatagramPair:
+        return await open_datagrams(address, port, source)
+
+    async def echo(
+        self, address: str, *, timeout_seconds: float, source: str | None = None
+    ) -> EchoReply | None:
+        return await self._echo.echo(address, timeout_seconds=timeout_seconds, source=source)
 
     def nameserver(self) -> tuple[str, int]:
         return self._resolver.nameserver()

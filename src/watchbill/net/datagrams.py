@@ -9,18 +9,19 @@ from typing import cast
 
 from watchbill.domain.results import Reason
 from watchbill.net.errors import network_error, peer_text
+from watchbill.net.sources import bind_to
 from watchbill.ports import NetworkError
 
 MOST_WAITING = 64
 
 
-async def open_datagrams(address: str, port: int) -> DatagramPair:
+async def open_datagrams(address: str, port: int, source: str | None = None) -> DatagramPair:
     """:raises NetworkError: no socket could be had, or no route leads there."""
     loop = asyncio.get_running_loop()
     peer = peer_text(address, port)
     pair = DatagramPair(peer)
     try:
-        endpoint = _connected_socket(address, port)
+        endpoint = _connected_socket(address, port, source)
         try:
             await loop.create_datagram_endpoint(lambda: pair, sock=endpoint)
         except BaseException:
@@ -32,7 +33,7 @@ async def open_datagrams(address: str, port: int) -> DatagramPair:
     return pair
 
 
-def _connected_socket(address: str, port: int) -> socket.socket:
+def _connected_socket(address: str, port: int, source: str | None) -> socket.socket:
     # Connected, so that the kernel drops the datagrams of strangers and reports "port unreachable".
     family, kind, protocol, _, place = socket.getaddrinfo(
         address, port, type=socket.SOCK_DGRAM, flags=socket.AI_NUMERICHOST
@@ -40,6 +41,8 @@ def _connected_socket(address: str, port: int) -> socket.socket:
     endpoint = socket.socket(family, kind, protocol)
     try:
         endpoint.setblocking(False)
+        if source is not None:
+            bind_to(endpoint, source)
         endpoint.connect(place)
     except BaseException:
         endpoint.close()

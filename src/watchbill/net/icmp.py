@@ -1,4 +1,4 @@
-"""ICMP echo: one socket per address family for all checks, opened with the first echo request."""
+"""ICMP echo: one socket per address family (and declared source) for all checks, opened with the first request."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from ipaddress import ip_address
 from typing import TypeAlias
 
-from watchbill.domain.checks import IpFamily
+from watchbill.domain.reach import IpFamily
 from watchbill.domain.results import Reason
 from watchbill.net.errors import network_error
 from watchbill.net.icmppackets import (
@@ -28,6 +28,7 @@ from watchbill.net.icmppackets import (
     wanted_types,
     what_was_said,
 )
+from watchbill.net.sources import bind_to
 from watchbill.ports import EchoReply, NetworkError
 
 OpenSocket: TypeAlias = Callable[[int, int, int], socket.socket]
@@ -67,18 +68,21 @@ class Echo:
 
     def __init__(self, *, open_socket: OpenSocket = socket.socket) -> None:
         self._open_socket = open_socket
-        self._channels: dict[IpFamily, _Channel] = {}
+        self._channels: dict[tuple[IpFamily, str | None], _Channel] = {}
 
-    async def echo(self, address: str, *, timeout_seconds: float) -> EchoReply | None:
+    async def echo(
+        self, address: str, *, timeout_seconds: float, source: str | None = None
+    ) -> EchoReply | None:
         """One request to one literal address; ``None`` when no reply came in time.
 
         :raises NetworkError: ``unreachable`` where a router or the host says so, ``network`` where no route
             leads there, ``permission`` where the kernel allows no ICMP socket, ``descriptors``.
         """
         family: IpFamily = 6 if ":" in address else 4
-        channel = self._channels.get(family)
+        channel = self._channels.get((family, source))
         if channel is None:
-            channel = self._channels[family] = _Channel(*_open(family, self._open_socket), family=family)
+            opened = _open(family, self._open_socket, source)
+            channel = self._channels[family, source] = _Channel(*opened, family=family)
         return await channel.echo(address, timeout_seconds)
 
     async def aclose(self) -> None:
@@ -86,7 +90,7 @@ class Echo:
             self._channels.popitem()[1].close()
 
 
-def _open(family: IpFamily, open_socket: OpenSocket) -> tuple[socket.socket, bool]:
+def _open(family: IpFamily, open_socket: OpenSocket, source: str | None = None) -> tuple[socket.socket, bool]:
     """A socket, and whether it is a raw one. Not being allowed is not remembered: it can be mended."""
     address_family = socket.AF_INET if family == 4 else socket.AF_INET6
     protocol = socket.IPPROTO_ICMP if family == 4 else socket.IPPROTO_ICMPV6
@@ -98,14 +102,17 @@ def _open(family: IpFamily, open_socket: OpenSocket) -> tuple[socket.socket, boo
                 raise network_error(error, f"opening an ICMP socket for IPv{family}") from error
         else:
             try:
-                return _prepared(channel, family, raw=kind == socket.SOCK_RAW), kind == socket.SOCK_RAW
+                raw = kind == socket.SOCK_RAW
+                return _prepared(channel, family, raw=raw, source=source), raw
             except BaseException:
                 channel.close()
                 raise
     raise NetworkError(Reason.PERMISSION, _PERMISSION_HELP)
 
 
-def _prepared(channel: socket.socket, family: IpFamily, *, raw: bool) -> socket.socket:
+def _prepared(
+    channel: socket.socket, family: IpFamily, *, raw: bool, source: str | None = None
+) -> socket.socket:
     channel.setblocking(False)
     try:
         channel.setsockopt(socket.SOL_SOCKET, _SO_RCVBUFFORCE, RECEIVE_BUFFER_BYTES)
@@ -119,7 +126,10 @@ def _prepared(channel: socket.socket, family: IpFamily, *, raw: bool) -> socket.
         )
     else:
         channel.setsockopt(level, _IP_RECVERR if family == 4 else _IPV6_RECVERR, 1)
-        channel.bind(("0.0.0.0" if family == 4 else "::", 0))  # noqa: S104 - this chooses the identifier
+        if source is None:
+            channel.bind(("0.0.0.0" if family == 4 else "::", 0))  # noqa: S104 - this chooses the identifier
+    if source is not None:
+        bind_to(channel, source)
     return channel
 
 

@@ -11,7 +11,7 @@ import struct
 from dataclasses import dataclass
 from functools import lru_cache
 
-from watchbill.domain.checks import IpFamily
+from watchbill.domain.reach import IpFamily
 
 TOKEN_BYTES = 8
 _PADDING = bytes(range(48))

@@ -30,7 +30,7 @@ from watchbill.dnsquery import (
     parse_name,
     show_name,
 )
-from watchbill.domain.checks import IpFamily
+from watchbill.domain.reach import DNS_PORT, IpChoice, IpFamily, is_chosen, preferred_family, split_server
 from watchbill.domain.results import Reason
 from watchbill.net.hostfiles import (
     Address,
@@ -44,7 +44,6 @@ from watchbill.net.hostfiles import (
 )
 from watchbill.ports import Connection, Datagrams, NetworkError
 
-DNS_PORT = 53
 LAST_WORD_SECONDS = 0.1
 LAST_WORD_SHARE = 0.1
 """How long before the caller's deadline a lookup gives up, so that it can still say who was silent: more than the
@@ -78,7 +77,11 @@ class Resolver:
     list. Where no family is asked for, A and AAAA are asked at once and IPv6 is taken, provided that this machine
     has an IPv6 address of the same kind (global for global, unique local for unique local: RFC 6724 sorts alike).
     A machine without any IPv6 address beyond its links is given IPv4, and AAAA is asked only where there is no A.
-    A loopback name that has both is given IPv4, since that is where most servers listen.
+    A loopback name that has both is given IPv4, since that is where most servers listen. A choice of family is
+    followed whatever addresses this machine has.
+
+    With ``server`` (``address[:port]``) only that one is asked, with neither the hosts file nor a search list:
+    what it says of the name is what was declared to matter.
     """
 
     def __init__(
@@ -90,6 +93,7 @@ class Resolver:
         resolv_conf: Path = Path("/etc/resolv.conf"),
         interfaces: Path = Path("/proc/net/if_inet6"),
         port: int = DNS_PORT,
+        server: str | None = None,
     ) -> None:
         self._open_datagrams = open_datagrams
         self._connect = connect
@@ -97,6 +101,10 @@ class Resolver:
         self._conf = WatchedFile(resolv_conf, parse_resolv_conf)
         self._interfaces = WatchedFile(interfaces, parse_interfaces)
         self._port = port
+        self._chosen: ResolvConf | None = None
+        if server is not None:
+            address, self._port = split_server(server)
+            self._chosen = ResolvConf(nameservers=(address,))
         self._answers = 0
 
     def nameserver(self) -> tuple[str, int]:
@@ -106,7 +114,7 @@ class Resolver:
         """
         return self._configured().nameservers[0], self._port
 
-    async def resolve(self, host: str, family: IpFamily | None = None) -> str:
+    async def resolve(self, host: str, family: IpChoice | None = None) -> str:
         """One address of that family, or of the preferred one.
 
         :raises NetworkError: ``dns`` where the servers say there is none, or fail; ``resolver`` where no server
@@ -114,7 +122,7 @@ class Resolver:
         """
         literal = as_address(host)
         if literal is not None:
-            if family not in (None, literal.version):
+            if not is_chosen(literal, family):
                 raise NetworkError(Reason.DNS, f"{host} is not an IPv{family} address")
             return host
         name = _name(host)
@@ -127,24 +135,29 @@ class Resolver:
 
     def _known(self, name: dns.name.Name) -> tuple[Address, ...]:
         text = show_name(name).lower()
-        listed = self._hosts.value().get(text, ())
+        listed = self._hosts.value().get(text, ()) if self._chosen is None else ()
         if text == "localhost" or text.endswith(".localhost"):
             return (*(address for address in listed if address.is_loopback), *_LOOPBACK)
         return listed
 
-    def _choose(self, addresses: Iterable[Address], family: IpFamily | None) -> Address | None:
+    def _choose(self, addresses: Iterable[Address], family: IpChoice | None) -> Address | None:
         """The preferred one of several; ``None`` of none."""
-        fitting = [address for address in addresses if family in (None, address.version)]
-        preferred = (address for address in fitting if self._prefers(address))
+        fitting = [address for address in addresses if is_chosen(address, family)]
+        preferred = (address for address in fitting if self._prefers(address, family))
         others = (address for address in fitting if address.version == 4)
         return next(preferred, None) or next(others, None) or next(iter(fitting), None)
 
-    def _prefers(self, address: Address) -> bool:
+    def _prefers(self, address: Address, choice: IpChoice | None) -> bool:
+        family = preferred_family(choice)
+        if family is not None:
+            return address.version == family
         if isinstance(address, IPv4Address) or address.is_loopback:
             return False
         return kind_of(address) in self._interfaces.value()
 
     def _configured(self) -> ResolvConf:
+        if self._chosen is not None:
+            return self._chosen
         conf = self._conf.value()
         if not conf.nameservers:
             raise NetworkError(Reason.RESOLVER, "no name server is configured in /etc/resolv.conf")
@@ -152,7 +165,7 @@ class Resolver:
 
     # --- DNS ----------------------------------------------------------------------------------------
 
-    async def _look_up(self, name: dns.name.Name, family: IpFamily | None, *, absolute: bool) -> Address:
+    async def _look_up(self, name: dns.name.Name, family: IpChoice | None, *, absolute: bool) -> Address:
         conf = self._configured()
         said: dict[dns.name.Name, str] = {}
         for candidate in _candidates(name, conf, absolute=absolute):
@@ -167,21 +180,21 @@ class Resolver:
                 return chosen
             said[candidate] = found.said
         # What was said of the name as it is declared tells more than the same of the search list.
-        wanted = "address" if family is None else f"IPv{family} address"
+        wanted = f"IPv{family} address" if family in (4, 6) else "address"
         raise NetworkError(Reason.DNS, f"{show_name(name)} has no {wanted} ({said[name]})")
 
-    async def _addresses(self, name: dns.name.Name, family: IpFamily | None, conf: ResolvConf) -> _Found:
-        if family is not None:
+    async def _addresses(self, name: dns.name.Name, family: IpChoice | None, conf: ResolvConf) -> _Found:
+        if isinstance(family, int):
             return await self._records(name, _RECORDS[family], conf)
-        if self._interfaces.value():
-            return await self._both(name, conf)
+        if family is not None or self._interfaces.value():
+            return await self._both(name, family, conf)
         found = await self._records(name, "A", conf)
         if found.addresses or "NXDOMAIN" in found.said:
             return found
         other = await self._records(name, "AAAA", conf)
         return _joined(found, other)
 
-    async def _both(self, name: dns.name.Name, conf: ResolvConf) -> _Found:
+    async def _both(self, name: dns.name.Name, choice: IpChoice | None, conf: ResolvConf) -> _Found:
         found: dict[str, _Found] = {}
         errors: list[NetworkError] = []
 
@@ -191,7 +204,7 @@ class Resolver:
             except NetworkError as error:
                 errors.append(error)
             else:
-                if any(map(self._prefers, found[record].addresses)):
+                if any(self._prefers(address, choice) for address in found[record].addresses):
                     group.cancel_scope.cancel()
 
         async with anyio.create_task_group() as group:

@@ -116,6 +116,15 @@ class Stream(asyncio.Protocol):
         self._tls = tls
         return tls.session()
 
+    def is_idle(self) -> bool:
+        if self._ended or not self._open:
+            return False
+        if self._tls is None:
+            return not self._received
+        while self._received:  # session tickets and the like are no answer
+            self._tls.feed(self._take())
+        return self._tls.is_idle()
+
     async def close(self) -> None:
         if self._tls is not None and self._open and self._transport.get_write_buffer_size() == 0:
             self._transport.write(self._tls.close_notify())

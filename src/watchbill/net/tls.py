@@ -166,6 +166,16 @@ class TlsClient:
         except SSL.Error as error:
             raise NetworkError(Reason.TLS, f"TLS failed while receiving: {_said(error)}") from error
 
+    def is_idle(self) -> bool:
+        """Whether nothing is left to be read, not even the end."""
+        try:
+            self._ssl.recv(1)
+        except SSL.WantReadError:
+            return True
+        except SSL.Error:
+            pass
+        return False
+
     def close_notify(self) -> bytes:
         try:
             self._ssl.shutdown()

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from ipaddress import IPv4Address, IPv6Address, ip_address, ip_network
 
-from watchbill.domain.checks import IpFamily
+from watchbill.domain.reach import IpChoice
 from watchbill.domain.units import SECOND
 from watchbill.ports import Connection, Network, TlsSession
 from watchbill.probes.attempt import Attempt
@@ -16,14 +16,19 @@ _METADATA = frozenset(
 _NAT64 = ip_network("64:ff9b::/96")
 
 
+def way(network: Network, resolver: str | None, source: str | None) -> Network:
+    """The network that a check asks for: as it is, for most of them."""
+    return network if resolver is None and source is None else network.via(resolver=resolver, source=source)
+
+
 async def open_connection(
-    network: Network, attempt: Attempt, host: str, port: int, ip_family: IpFamily | None
+    network: Network, attempt: Attempt, host: str, port: int, ip_family: IpChoice | None
 ) -> Connection:
     """Resolve and connect, once each."""
     return await connect(network, attempt, await resolve(network, attempt, host, ip_family), port)
 
 
-async def resolve(network: Network, attempt: Attempt, host: str, ip_family: IpFamily | None) -> str:
+async def resolve(network: Network, attempt: Attempt, host: str, ip_family: IpChoice | None) -> str:
     attempt.phases.start("resolve")
     address = await network.resolve(host, ip_family)
     attempt.facts["address"] = address

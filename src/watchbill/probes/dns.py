@@ -25,11 +25,13 @@ from watchbill.dnsquery import (
     parse_answer,
     parse_name,
 )
-from watchbill.domain.checks import Dns, split_server
+from watchbill.domain.checks import Dns
 from watchbill.domain.expectations import answer_failures
+from watchbill.domain.reach import split_server
 from watchbill.domain.results import Reason
 from watchbill.ports import Network, NetworkError
 from watchbill.probes.attempt import Attempt
+from watchbill.probes.connections import way
 
 MOST_ANSWERS_KEPT = 64
 MOST_CHARACTERS_KEPT = 300
@@ -42,6 +44,7 @@ async def probe(check: Dns, attempt: Attempt, *, network: Network) -> None:
     """
     query = make_query(_asked_name(check.name, check.record), check.record, payload=EDNS_PAYLOAD)
     host, port = _split_server(check.server) if check.server is not None else network.nameserver()
+    network = way(network, None, check.source_address)
     attempt.phases.start("resolve")
     address = await network.resolve(host, check.ip_family)
     attempt.phases.start("connect")

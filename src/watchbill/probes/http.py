@@ -19,6 +19,7 @@ from watchbill.ports import Network, NetworkError, Offload
 from watchbill.probes.answer import Answer
 from watchbill.probes.attempt import Attempt
 from watchbill.probes.bodies import judge_body, pass_over, read_body
+from watchbill.probes.connections import way
 from watchbill.probes.redirects import Headers, follow, leads_on
 from watchbill.probes.transport import Outgoing, ProbeTransport, as_response, outgoing_of
 
@@ -34,6 +35,7 @@ async def probe(
 ) -> None:
     """:raises NetworkError: wherever it ended, with its reason."""
     attempt.facts["redirects"] = 0
+    network = way(network, check.resolver, check.source_address)
     transport = ProbeTransport(network, attempt, tls=check.tls, ip_family=check.ip_family)
     try:
         answer = await transport.exchange(prepared(check))

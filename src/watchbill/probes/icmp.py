@@ -12,6 +12,7 @@ from watchbill.domain.expectations import latency_failures
 from watchbill.domain.results import Reason
 from watchbill.ports import EchoReply, Network, NetworkError
 from watchbill.probes.attempt import Attempt
+from watchbill.probes.connections import way
 
 LONGEST_SPACING_SECONDS = 1.0
 LAST_WORD_SHARE = 0.1
@@ -35,6 +36,7 @@ async def probe(check: Icmp, attempt: Attempt, *, network: Network) -> None:
 
     :raises NetworkError: where our own side cannot send, or the name has no address.
     """
+    network = way(network, check.resolver, check.source_address)
     attempt.phases.start("resolve")
     address = await network.resolve(check.host, check.ip_family)
     attempt.phases.start("processing")

@@ -9,7 +9,7 @@ from watchbill.domain.expectations import ResponseMatch
 from watchbill.domain.results import Failure, Reason
 from watchbill.ports import Connection, Network
 from watchbill.probes.attempt import Attempt
-from watchbill.probes.connections import open_connection, shut
+from watchbill.probes.connections import open_connection, shut, way
 
 MOST_BYTES = 64 * 1024
 MOST_READS = 1024
@@ -18,6 +18,7 @@ MOST_READS = 1024
 
 async def probe(check: Tcp, attempt: Attempt, *, network: Network) -> None:
     """:raises NetworkError: wherever it ended, with its reason."""
+    network = way(network, check.resolver, check.source_address)
     connection = await open_connection(network, attempt, check.host, check.port, check.ip_family)
     try:
         if check.send is not None or check.expect.response is not None:

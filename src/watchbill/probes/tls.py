@@ -11,13 +11,14 @@ from watchbill.domain.results import Failure, Reason
 from watchbill.domain.units import SECOND, Instant
 from watchbill.ports import Network, TlsSession
 from watchbill.probes.attempt import Attempt
-from watchbill.probes.connections import open_connection, record_session, shut
+from watchbill.probes.connections import open_connection, record_session, shut, way
 
 NAMES_SHOWN = 10
 
 
 async def probe(check: Tls, attempt: Attempt, *, network: Network, now: Callable[[], Instant]) -> None:
     """:raises NetworkError: wherever it ended, with its reason. A bad certificate is a failure, its facts are kept."""
+    network = way(network, check.resolver, check.source_address)
     connection = await open_connection(network, attempt, check.host, check.port, check.ip_family)
     try:
         attempt.phases.start("tls")

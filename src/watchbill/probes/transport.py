@@ -13,7 +13,8 @@ from typing import Any
 
 import httpx2
 
-from watchbill.domain.checks import IpFamily, TlsOptions
+from watchbill.domain.checks import TlsOptions
+from watchbill.domain.reach import IpChoice
 from watchbill.domain.results import Reason
 from watchbill.ports import Connection, Network, NetworkError, TlsSession
 from watchbill.probes.answer import Answer
@@ -43,7 +44,7 @@ class ProbeTransport(httpx2.AsyncBaseTransport):
     """For one probe, whose connections it owns: a new request closes the one before, :meth:`aclose` the last."""
 
     def __init__(
-        self, network: Network, attempt: Attempt, *, tls: TlsOptions, ip_family: IpFamily | None
+        self, network: Network, attempt: Attempt, *, tls: TlsOptions, ip_family: IpChoice | None
     ) -> None:
         self.session: TlsSession | None = None
         self.answer: Answer | None = None

@@ -1,0 +1,124 @@
+"""How a check reaches its target: which addresses of a name, who is asked for them, and from where."""
+
+from __future__ import annotations
+
+from ipaddress import IPv4Address, IPv6Address, ip_address
+from typing import Annotated, Literal, TypeAlias
+from urllib.parse import SplitResult, urlsplit
+
+from pydantic import AfterValidator, model_validator
+
+from watchbill.domain.rules import Declared, declared_problem
+
+IpFamily: TypeAlias = Literal[4, 6]
+IpChoice: TypeAlias = Literal[4, 6, "prefer-4", "prefer-6"]
+"""One family only, or one rather than the other."""
+DNS_PORT = 53
+
+
+def check_host(host: str) -> str:
+    """A name or an address, without the brackets of an address in a URL."""
+    bare = host.strip("[]") if host.startswith("[") else host
+    if (
+        not bare
+        or len(bare) > 253
+        or any(c.isspace() or ord(c) < 32 or c in "/@?#\\%" for c in bare)
+        or bare.startswith("-")
+    ):
+        raise ValueError("a host is a name or an IP address, without scheme, port or path")
+    return bare
+
+
+Host = Annotated[str, AfterValidator(check_host)]
+
+
+def split_url(url: str) -> SplitResult:
+    try:
+        parts = urlsplit(url)
+        possible = parts.port != 0
+    except ValueError:  # whose text may repeat a password
+        raise ValueError("not a url: host or port cannot be read") from None
+    if not possible:
+        raise ValueError("a port is 1 to 65535, got 0")
+    if any(c.isspace() or ord(c) < 32 for c in url):
+        raise ValueError("a url has no spaces or control characters; write %20 for a space")
+    return parts
+
+
+def split_server(server: str) -> tuple[str, int]:
+    """``9.9.9.9``, ``9.9.9.9:53``, ``[::1]:53`` or ``dns.example`` as host and port (53 if none)."""
+    if server.count(":") > 1 and not server.startswith("["):
+        return check_host(server), DNS_PORT
+    parts = split_url("//" + server)
+    if parts.path or parts.query or parts.username or not parts.hostname:
+        raise ValueError("a DNS server is a host or host:port, such as 9.9.9.9 or 127.0.0.1:5353")
+    return check_host(parts.hostname), parts.port or DNS_PORT
+
+
+def _resolver(server: str) -> str:
+    try:
+        ip_address(split_server(server)[0])
+    except ValueError:
+        raise ValueError(
+            "a resolver is the IP address of a DNS server, with or without a port, such as 9.9.9.9 or [::1]:5353"
+        ) from None
+    return server
+
+
+def _source(text: str) -> str:
+    try:
+        address = ip_address(text)
+    except ValueError:
+        raise ValueError("a source_address is an IP address of this machine, such as 192.0.2.7") from None
+    if address.is_unspecified or address.is_multicast:
+        raise ValueError(f"a source_address is one that packets can come from, got {text}")
+    return text
+
+
+class Outbound(Declared):
+    """What a check may say of its way out of this machine."""
+
+    ip_family: IpChoice | None = None
+    """4 or 6: use only addresses of this family. `prefer-4`, `prefer-6`: the other one where the name has none of this."""
+    source_address: Annotated[str, AfterValidator(_source)] | None = None
+    """The address of this machine to probe from; only targets of its family are reached."""
+
+    @model_validator(mode="after")
+    def _source_of_that_family(self) -> Outbound:
+        if self.source_address is not None and self.ip_family is not None:
+            version = ip_address(self.source_address).version
+            if self.ip_family != version:
+                raise declared_problem(
+                    "ip_family",
+                    f"ip_family can only be {version} (or left out), since source_address is an IPv{version} address",
+                )
+        return self
+
+
+class ByName(Outbound):
+    """The same for a check whose host is looked up."""
+
+    resolver: Annotated[str, AfterValidator(_resolver)] | None = None
+    """The DNS server to ask for addresses instead of the system's: its IP address, with or without a port."""
+
+
+def family_of(address: str) -> IpFamily:
+    return 6 if ":" in address else 4
+
+
+def is_chosen(address: IPv4Address | IPv6Address, choice: IpChoice | None) -> bool:
+    """Whether that choice allows the address at all."""
+    return choice not in (4, 6) or address.version == choice
+
+
+def preferred_family(choice: IpChoice | None) -> IpFamily | None:
+    """The family that the choice names; ``None`` where it names none."""
+    match choice:
+        case None:
+            return None
+        case "prefer-4":
+            return 4
+        case "prefer-6":
+            return 6
+        case _:
+            return choice
