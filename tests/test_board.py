@@ -19,6 +19,7 @@ from watchbill.domain.messages import (
 )
 from watchbill.domain.plan import Plan
 from watchbill.domain.results import Failure, GapReason, Outcome, Reason, Result, SkipReason, Trigger
+from watchbill.domain.stalls import STALLED
 from watchbill.domain.status import Status
 from watchbill.domain.units import SECOND
 from watchbill.handlers import event_of
@@ -101,6 +102,15 @@ def test_only_slots_are_counted_and_only_successes_are_fast() -> None:
     assert board.skipped[SkipReason.OVERLAP] == 1
     assert board.failures["http", Reason.STATUS] == 1
     assert board.failures["http", Reason.DNS] == 0
+
+
+def test_what_was_taken_over_a_stall_of_our_own_is_counted_apart_and_is_no_latency() -> None:
+    board = board_of(check("a"))
+    board.probed(event_of(result("a", facts={STALLED: 0.08})))
+    state = board.checks["a"]
+    assert state.slots[Outcome.SUCCESS] == 1
+    assert sum(state.latency.counts) == 0
+    assert board.stalled == 1
 
 
 def test_a_changed_check_keeps_its_counts_and_a_deleted_one_is_gone() -> None:

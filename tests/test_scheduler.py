@@ -110,7 +110,7 @@ async def open_stand(**options: Any) -> AsyncIterator[Stand]:
             execute_checks,
             registry=registry,
             execute=execute,
-            stalled_since=scheduler.stalled_since,
+            stalls_since=scheduler.stalls_since,
             claim=scheduler.claim,
         ),
     )

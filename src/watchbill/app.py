@@ -200,7 +200,7 @@ def _commands(app: App, registry: Registry, ports: Ports, execute: Execute) -> M
             execute_checks,
             registry=registry,
             execute=execute,
-            stalled_since=app.scheduler.stalled_since,
+            stalls_since=app.scheduler.stalls_since,
             claim=app.scheduler.claim,
         ),
     }

@@ -34,6 +34,7 @@ from watchbill.domain.results import (
     Trigger,
 )
 from watchbill.domain.specs import redact, redactions
+from watchbill.domain.stalls import STALLED
 from watchbill.domain.status import Flip, Status, fold, roll_up
 from watchbill.domain.units import Instant
 
@@ -97,6 +98,8 @@ class Board:
         self.declared_services: Mapping[str, Service] = {}
         self.failures: dict[tuple[str, Reason], int] = {}
         self.skipped: dict[SkipReason, int] = dict.fromkeys(SkipReason, 0)
+        self.stalled = 0
+        """Results taken over a stall of our own, which say nothing of the target's speed."""
         self.options = MetricsOptions()
         self._members: dict[str, set[str]] = {}
         self._last_seen: dict[str, Instant] = {}
@@ -145,9 +148,11 @@ class Board:
         if state is None:
             return []
         state.take(result)
+        stalled = STALLED in result.facts
+        self.stalled += stalled
         if result.trigger is Trigger.SCHEDULE:
             state.slots[result.outcome] += 1
-            if result.outcome is Outcome.SUCCESS:
+            if result.outcome is Outcome.SUCCESS and not stalled:
                 state.latency.observe(result.duration_seconds)
                 for phase, seconds in result.phases.items():
                     if phase in state.phases:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Iterable, Mapping, MutableMapping, Sequence
 from contextlib import AbstractContextManager, nullcontext
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 import anyio
 import anyio.lowlevel
@@ -37,8 +37,9 @@ from watchbill.domain.messages import (
     ReloadConfig,
 )
 from watchbill.domain.plan import Plan, diff, predecessor
-from watchbill.domain.results import Failure, Outcome, Reason, Result, Trigger
+from watchbill.domain.results import Outcome, Result, Trigger
 from watchbill.domain.specs import Spec, spec_of
+from watchbill.domain.stalls import Stall, judge
 from watchbill.domain.units import Instant
 from watchbill.ports import Execute, LoadConfig
 
@@ -83,7 +84,7 @@ async def execute_checks(
     *,
     registry: Registry,
     execute: Execute,
-    stalled_since: Callable[[Instant], bool] = lambda _: False,
+    stalls_since: Callable[[Instant], Sequence[Stall]] = lambda _: (),
     claim: Claim = lambda *_: True,
 ) -> Sequence[Event]:
     """Probe, all at once if there are several; the events come in the order of the ids.
@@ -99,7 +100,8 @@ async def execute_checks(
 
     async def probe(check: Check) -> Result:
         result = await execute(check, slot=command.slot, trigger=command.trigger)
-        return _judge_stall(result, stalled_since)
+        stalls = stalls_since(result.started_at)
+        return judge(result, check, stalls) if stalls else result
 
     def events_of(results: Iterable[Result]) -> Sequence[Event]:
         return [
@@ -117,14 +119,6 @@ async def execute_checks(
         for index, check in enumerate(checks):
             group.start_soon(fill, index, check, name=f"probe {check.id}")
     return events_of(results[index] for index in sorted(results))
-
-
-def _judge_stall(result: Result, stalled_since: Callable[[Instant], bool]) -> Result:
-    """What was in flight while this process stood still says nothing about the target."""
-    if not stalled_since(result.started_at):
-        return result
-    stall = Failure(Reason.STALL, "this process stood still during the probe, so its result is not known")
-    return replace(result, outcome=Outcome.ERROR, failures=(stall, *result.failures))
 
 
 def event_of(result: Result) -> ProbeEvent:

@@ -11,6 +11,7 @@ from contextlib import asynccontextmanager
 from functools import partial
 from typing import Any, TypeVar
 
+import anyio
 import anyio.to_thread
 
 from watchbill.bus import Bus
@@ -20,6 +21,7 @@ from watchbill.domain.messages import DeleteCheck, ExecuteChecks, RegisterCheck
 from watchbill.handlers import delete_check, execute_checks, register_check
 from watchbill.net import open_network
 from watchbill.probes import make_execute, probers
+from watchbill.pulse import Pulse
 
 T = TypeVar("T")
 
@@ -34,7 +36,8 @@ async def open_core(*, location: str = "", concurrent_probes: int = 100) -> Asyn
     clock = Timeline(monotonic=time.monotonic, wall=lambda: time.time_ns() // 1000)
     registry: dict[str, Check] = {}
     begun = clock.now()
-    async with open_network() as network:
+    pulse = Pulse(clock)
+    async with open_network() as network, anyio.create_task_group() as group:
         execute = make_execute(
             probers(network, clock.now, _offload, lambda _: begun),
             clock=clock,
@@ -42,10 +45,14 @@ async def open_core(*, location: str = "", concurrent_probes: int = 100) -> Asyn
             monotonic=clock.monotonic,
             limit=concurrent_probes,
         )
+        group.start_soon(pulse.run, name="loop lag")
         yield Bus(
             {
                 RegisterCheck: partial(register_check, registry=registry, clock=clock, location=location),
                 DeleteCheck: partial(delete_check, registry=registry, clock=clock, location=location),
-                ExecuteChecks: partial(execute_checks, registry=registry, execute=execute),
+                ExecuteChecks: partial(
+                    execute_checks, registry=registry, execute=execute, stalls_since=pulse.stalls_since
+                ),
             }
         )
+        group.cancel_scope.cancel()

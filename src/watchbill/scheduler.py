@@ -11,9 +11,9 @@ from collections import deque
 from collections.abc import Awaitable, Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from functools import partial
 
 import anyio
-import anyio.lowlevel
 import structlog
 from anyio.abc import TaskGroup, TaskStatus
 
@@ -31,6 +31,7 @@ from watchbill.domain.messages import (
     SlotsMissed,
 )
 from watchbill.domain.results import Failure, GapReason, Outcome, Reason, Result, SkipReason, Trigger
+from watchbill.domain.stalls import Stall
 from watchbill.domain.units import SECOND, Instant, Micros
 from watchbill.pulse import Pulse
 
@@ -162,9 +163,9 @@ class Scheduler:
         running.settled = True
         return True
 
-    def stalled_since(self, started_at: Instant) -> bool:
-        """Whether this process stood still at some time since then."""
-        return self._pulse.stalled_at() >= started_at
+    def stalls_since(self, started_at: Instant) -> Sequence[Stall]:
+        """When this process stood still since then."""
+        return self._pulse.stalls_since(started_at)
 
     @property
     def last_tick(self) -> Instant:
@@ -190,13 +191,13 @@ class Scheduler:
         """Start slots until it is told to drain; returns when no probe is left."""
         async with anyio.create_task_group() as group:
             self._group = group
-            await group.start(self._pulse.run, name="loop lag")
             self._last_tick = self._planned = self._clock.now()
             task_status.started()
             while not self._stopping:
                 await self._sleep()
                 if not self._stopping:
                     await self._tick()
+            group.start_soon(partial(self._pulse.run, probing=self._running), name="loop lag")
             if self._running:
                 await self._idle.wait()
             group.cancel_scope.cancel()
@@ -220,7 +221,7 @@ class Scheduler:
         due = self._agenda.earliest() or now + LONGEST_SLEEP
         self._planned = min(max(due, self._last_tick + TICK), now + LONGEST_SLEEP)
         with anyio.CancelScope() as self._sleeping:
-            await self._clock.sleep_until(self._planned)
+            await self._pulse.sleep_until(self._planned, probing=self._running)
         self._sleeping = None
 
     def _wake(self) -> None:
@@ -242,7 +243,7 @@ class Scheduler:
             else:
                 self._newcomers.append(entry)
                 self._start_waiting()
-            await anyio.lowlevel.checkpoint()
+            await self._pulse.turn()
             if self._pulse.stalled_at() != self._stall_seen_at:
                 return  # what is due now is another matter
 

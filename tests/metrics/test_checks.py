@@ -22,6 +22,7 @@ from watchbill.domain.config import MetricsOptions
 from watchbill.domain.messages import CheckDeleted, SlotSkipped
 from watchbill.domain.results import Failure, Outcome, Reason, SkipReason, Trigger
 from watchbill.domain.series import BUDGET, SERIES
+from watchbill.domain.stalls import STALLED
 from watchbill.domain.units import SECOND
 from watchbill.metrics import CHECK_FAMILIES
 from watchbill.metrics.blackbox import address_hash
@@ -136,6 +137,18 @@ def test_an_error_takes_the_probe_families_away_and_leaves_the_status() -> None:
     assert probed(scene) == set()
     assert scene.value("watchbill_check_slots_total", outcome="error") == 1
     assert scene.value("watchbill_check_failing") is None
+
+
+@pytest.mark.parametrize("kind", ["http", "tcp", "tls", "dns", "icmp"])
+def test_a_result_over_a_stall_of_our_own_shows_all_but_durations(kind: str) -> None:
+    usual = scene_with(kind)
+    stalled = scene_with(kind, facts={**FACTS[kind], STALLED: 0.08})
+    hidden = probed(usual) - probed(stalled)
+    assert "probe_duration_seconds" in hidden
+    assert all("duration" in name or "lookup_time" in name for name in hidden)
+    assert not any("duration" in name or "lookup_time" in name for name in probed(stalled))
+    assert stalled.value("watchbill_check_latency_seconds_count") == 0
+    assert stalled.value("watchbill_results_stalled_total") == 1
 
 
 def test_an_excused_probe_keeps_its_verdict() -> None:

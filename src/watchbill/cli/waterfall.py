@@ -10,6 +10,7 @@ from watchbill.cli.terminal import Colour, can_show, paint, plain, seconds
 from watchbill.domain.checks import Check, target_of
 from watchbill.domain.results import PHASES, Outcome, Result, by_precedence
 from watchbill.domain.specs import redact, redactions
+from watchbill.domain.stalls import STALLED
 from watchbill.domain.units import SECOND, to_datetime
 
 BAR_WIDTH = 40
@@ -104,6 +105,8 @@ def _facts(result: Result) -> list[str]:
         found.append(_certificate(float(seen["certificate_expires_at"]), result))
     if isinstance(seen.get("body_bytes"), int):
         found.append(f"{seen['body_bytes']:,} bytes")
+    if isinstance(seen.get(STALLED), int | float):
+        found.append(f"our own event loop stood still for {seconds(seen[STALLED])}")
     return [*found, *_answers(seen), *_packets(seen)]
 
 

@@ -9,12 +9,20 @@ from typing import Any
 from watchbill.domain.checks import Check, Dns, Heartbeat, Http, Icmp, Tcp, Tls
 from watchbill.domain.config import MetricsOptions
 from watchbill.domain.results import PHASES, Reason, Result
+from watchbill.domain.stalls import STALLED
 from watchbill.metrics.exposition import number
 from watchbill.metrics.labels import CheckLabels
 
 DIGITS = 9
 """Of a second: what the clock's floats say beyond that is noise."""
 _TEXT_RULES = (Reason.HEADER, Reason.BODY)
+_DURATIONS = (
+    "probe_duration_seconds",
+    "probe_dns_lookup_time_seconds",
+    "probe_http_duration_seconds",
+    "probe_dns_duration_seconds",
+    "probe_icmp_duration_seconds",
+)
 
 Lines = dict[str, str]
 
@@ -33,6 +41,13 @@ class LastProbe:
     def lines(self, *, success: bool) -> Lines:
         self._put("probe_success", success)
         self._seconds("probe_duration_seconds", self._result.duration_seconds)
+        self._of_type()
+        if STALLED in self._facts:  # how long it took is our own doing
+            for name in _DURATIONS:
+                self._lines.pop(name, None)
+        return self._lines
+
+    def _of_type(self) -> None:
         match self._check:
             case Http():
                 self._address()
@@ -52,7 +67,6 @@ class LastProbe:
                 self._icmp()
             case Heartbeat():
                 pass
-        return self._lines
 
     # --- one group of families each -------------------------------------------------------------------
 

@@ -26,6 +26,7 @@ OWN_FAMILIES: tuple[Family, ...] = (
     Family("watchbill_slots_skipped_total", "counter", "Scheduled slots that were not probed.", ("reason",)),
     Family("watchbill_schedule_delay_seconds", "histogram", "From the instant a slot is due to the start of its probe."),
     Family("watchbill_event_loop_lag_seconds", "histogram", "How late the event loop woke from a short sleep."),
+    Family("watchbill_results_stalled_total", "counter", "Results taken while the event loop stood still, marked and left out of durations."),
     Family("watchbill_probes_running", "gauge", "Probes in flight."),
     Family("watchbill_clock_drift_seconds", "gauge", "Wall clock minus the timeline that slots are on."),
     Family("watchbill_history_rows_total", "counter", "Rows committed to history."),
@@ -98,6 +99,7 @@ class OwnFamilies:
         yield name, samples(name, "type", [(kind, counts[kind]) for kind in TYPE_NAMES])
         name = "watchbill_failures_total"
         yield name, "".join(self._failures(name))
+        yield _single("watchbill_results_stalled_total", board.stalled)
         name = "watchbill_slots_skipped_total"
         yield name, samples(name, "reason", [(reason.value, n) for reason, n in board.skipped.items()])
 
