@@ -37,14 +37,14 @@ class Machine:
 
     def __init__(self) -> None:
         self.origin = anyio.current_time()
-        self.held = 0
-        self.clock = Timeline(monotonic=self.monotonic, wall=lambda: START + self.monotonic())
+        self.held = 0.0
+        self.clock = Timeline(monotonic=self.monotonic, wall=lambda: START + round(self.monotonic() * SECOND))
 
-    def monotonic(self) -> int:
-        return round((anyio.current_time() - self.origin) * SECOND) + self.held
+    def monotonic(self) -> float:
+        return anyio.current_time() - self.origin + self.held
 
     def stand_still(self, seconds: float) -> None:
-        self.held += round(seconds * SECOND)
+        self.held += seconds
 
 
 def on_virtual_time(test: Callable[[], Awaitable[None]]) -> None:
