@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-import os
 import sys
 import tempfile
 from collections.abc import Callable, Iterable
@@ -11,7 +10,7 @@ from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
 
-from bench import machine, peer, ratios
+from bench import machine, peer, ratios, scale
 from bench.declared import TYPES
 from bench.tables import Table, written
 from bench.targets import ROOT, Targets, open_targets
@@ -37,13 +36,26 @@ def measure_ratios(setting: Setting) -> Table:
     return ratios.table(cells)
 
 
-SECTIONS: dict[str, Callable[[Setting], Table]] = {"ratios": measure_ratios}
+def measure_scale(setting: Setting) -> Table:
+    """10,000 checks every 10 s; the cost of one is compared at the same rate, with 1,000 checks every second."""
+    seconds = setting.asked.seconds or 300
+    steady = max(seconds / 5, 15)
+    large = scale.loaded(
+        setting.folder / "large", setting.targets, checks=10_000, interval=10, seconds=seconds, steady=steady
+    )
+    small = scale.loaded(
+        setting.folder / "small", setting.targets, checks=1_000, interval=1, seconds=1, steady=steady
+    )
+    return scale.table(large, small)
+
+
+SECTIONS: dict[str, Callable[[Setting], Table]] = {"ratios": measure_ratios, "scale": measure_scale}
 
 
 def main() -> int:
     asked = arguments().parse_args()
     machine.leave_measured_core()
-    os.nice(asked.nice)
+    machine.prioritise(asked.nice)
     tables = []
     with tempfile.TemporaryDirectory() as name, ExitStack() as stack:
         folder = Path(name)

@@ -26,6 +26,14 @@ def leave_measured_core() -> None:
     os.sched_setaffinity(0, {OTHER})
 
 
+def prioritise(nice: int) -> None:
+    """This program's priority and that of what it starts; also against other sessions, which share by groups."""
+    os.nice(nice)
+    group = Path("/proc/self/autogroup")
+    if nice and group.exists():
+        group.write_text(str(nice))
+
+
 def cpu_seconds(pid: int) -> float:
     """User and system time of a process and of its children, also of those that have ended.
 

@@ -72,11 +72,14 @@ def observe(running: Exporter, *, warm_up: float, seconds: float) -> Window:
     """Let it run, scraped every 15 s (at least once), and take its CPU time after the warm-up."""
     time.sleep(warm_up)
     with scraped(running, first=min(seconds, SCRAPE_EVERY_SECONDS) / 2):
-        begun, meter = time.time(), Meter(running.process.pid)
-        time.sleep(seconds)
-        ended, usage = time.time(), meter.read()
-    rss = psutil.Process(running.process.pid).memory_info().rss
-    return Window(begun, ended, usage, rss)
+        return observed(running, seconds=seconds)
+
+
+def observed(running: Exporter, *, seconds: float) -> Window:
+    begun, meter = time.time(), Meter(running.process.pid)
+    time.sleep(seconds)
+    ended, usage = time.time(), meter.read()
+    return Window(begun, ended, usage, psutil.Process(running.process.pid).memory_info().rss)
 
 
 @contextmanager
