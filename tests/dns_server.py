@@ -180,3 +180,4 @@ async def dns_server(address: str = "127.0.0.1", port: int = 0) -> AsyncIterator
             writer.transport.abort()
         await asyncio.gather(*(task for task in streaming if task is not None))
         await streams.wait_closed()
+        await asyncio.sleep(0)  # the datagram transport closes its socket in a turn of its own

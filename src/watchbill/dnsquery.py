@@ -38,11 +38,13 @@ _RCODE = 0x0F
 
 @dataclass(frozen=True, slots=True)
 class Query:
-    """A question ready to be sent, but for its id: the first two bytes of ``wire`` are zero."""
+    """A question ready to be sent, but for its id: the first two bytes of ``wire`` are zero, ``body`` the others."""
 
     name: dns.name.Name
+    text: str
     record: dns.rdatatype.RdataType
     wire: bytes
+    body: bytes
     question: bytes
 
     def answered_by(self, packet: bytes, identity: bytes) -> bool:
@@ -55,6 +57,8 @@ class Query:
             # A server that refuses or fails may leave the question out (RFC 9619, and FORMERR of old ones).
             return packet[3] & _RCODE != dns.rcode.NOERROR
         asked = packet[_HEADER_BYTES : _HEADER_BYTES + len(self.question)]
+        if asked == self.question and packet[4:6] == b"\0\1":
+            return True
         # Names differ in case without being different; the type and the class after them may not.
         name_ends = len(self.question) - _CLASS_AND_TYPE_BYTES
         return (
@@ -86,13 +90,15 @@ def make_query(name: dns.name.Name, record: str, *, payload: int | None = None) 
     )
     wire = message.to_wire()
     end = _HEADER_BYTES + len(name.to_wire() or b"") + _CLASS_AND_TYPE_BYTES
-    return Query(name, dns.rdatatype.from_text(record), wire, wire[_HEADER_BYTES:end])
+    return Query(
+        name, name.to_text(), dns.rdatatype.from_text(record), wire, wire[2:], wire[_HEADER_BYTES:end]
+    )
 
 
 async def ask_datagrams(query: Query, channel: Datagrams) -> bytes:
     """Send once and wait for the packet that answers; all others (wrong id, other questions) are ignored."""
     identity = _identity()
-    await channel.send(identity + query.wire[2:])
+    await channel.send(identity + query.body)
     while not query.answered_by(packet := await channel.receive(), identity):
         await anyio.lowlevel.checkpoint()  # a flood of strangers must not hold the loop
     return packet
@@ -105,7 +111,7 @@ async def ask_stream(query: Query, connection: Connection) -> bytes:
         question.
     """
     identity = _identity()
-    await connection.send(len(query.wire).to_bytes(2, "big") + identity + query.wire[2:])
+    await connection.send(len(query.wire).to_bytes(2, "big") + identity + query.body)
     buffer = bytearray()
     wanted = 2
     while len(buffer) < wanted:

@@ -169,8 +169,12 @@ FRAGMENTS: dict[str, list[Any]] = {
     "resolver": ["127.0.0.1", "127.0.0.1:5353", "::1", "[::1]:53", "dns.test", "a/b", "", None, 5],
     "count": [1, 20, 0, 21, 1.5],
     "record": ["A", "MX", "XX", 5],
-    "transport": ["udp", "tcp", "quic"],
-    "server": ["9.9.9.9", "dns.example:53", "a/b", 5],
+    "transport": ["udp", "tcp", "tls", "https", "quic"],
+    "packet_interval": ["10ms", "0s", 5],
+    "server": [
+        "9.9.9.9", "dns.example:53", "a/b", 5, None, "https://dns.example", "https://[::1]:8443/a/b", "http://dns.example/",
+        "https://u:p@dns.example/", "https://dns.example/?dns=x",
+    ],
     "expect": [
         {}, None, [], {"latency": "1s"}, {"latency": 1}, {"status": 200}, {"status": ["2xx", "200-204"]}, {"status": 600},
         {"status": []}, {"status": "2x"}, {"body": {"contains": "x"}}, {"body": {"contains": ["x", ""]}}, {"body": "x"},
@@ -193,7 +197,7 @@ def declared_checks(draw: st.DrawFn) -> dict[str, Any]:
         kind, ["host"]
     )
     check: dict[str, Any] = {"type": kind, **{key: FRAGMENTS[key][0] for key in needed}}
-    for key in draw(st.lists(st.sampled_from(sorted(FRAGMENTS)), max_size=2, unique=True)):
+    for key in draw(st.lists(st.sampled_from(sorted(FRAGMENTS)), max_size=3, unique=True)):
         check[key] = draw(st.sampled_from(FRAGMENTS[key]))
     return check
 

@@ -28,6 +28,7 @@ from tests.dns_server import (
     truncated_over_udp,
     with_another_id,
 )
+from tests.probes.support import wall
 from watchbill.domain.checks import parse_check
 from watchbill.domain.reach import IpChoice
 from watchbill.domain.results import Outcome, Reason, Result
@@ -59,7 +60,9 @@ class Loopback(MachineNetwork):
 async def execute(network: MachineNetwork, **declared: Any) -> Result:
     check = parse_check({"id": "zone", "type": "dns", "name": "shop.test", "timeout": "10s", **declared})
     executor = Executor(
-        {"dns": partial(prober.probe, network=network)}, clock=ManualClock(), monotonic=time.perf_counter
+        {"dns": partial(prober.probe, network=network, now=wall)},
+        clock=ManualClock(),
+        monotonic=time.perf_counter,
     )
     return await executor.execute(check)
 

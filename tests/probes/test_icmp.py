@@ -210,6 +210,13 @@ async def test_packets_are_at_most_a_second_apart() -> None:
 
 
 @pytest.mark.anyio
+async def test_packets_are_as_far_apart_as_declared() -> None:
+    network = Scripted([0.001] * 3)
+    await execute(network, count=3, packet_interval="200ms")
+    assert [wait for _, wait in network.asked] == pytest.approx([4.9, 4.7, 4.5])
+
+
+@pytest.mark.anyio
 async def test_a_host_that_never_answers_is_a_loss_and_no_timeout() -> None:
     class Silent(Scripted):
         async def echo(self, address: str, *, timeout_seconds: float) -> EchoReply | None:

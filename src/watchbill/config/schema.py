@@ -47,7 +47,9 @@ _EXTRA: Mapping[tuple[str, str], Schema] = {
     ("Icmp", "host"): {"pattern": _HOST},
     ("TlsOptions", "server_name"): {"pattern": _HOST},
     ("Dns", "record"): {"enum": [*RECORD_TYPES, *map(str.lower, RECORD_TYPES)]},
-    ("Dns", "server"): {"pattern": r"^[^\s/@?#\\%]+$"},
+    ("Dns", "server"): {
+        "pattern": r"^[^\s/@?#\\%]+$|^[hH][tT][tT][pP][sS]://[^\s/@?#\\%\x00-\x1f]+(/[^\s?#\x00-\x1f]*)?$"
+    },
     ("Outbound", "source_address"): {"pattern": r"^([0-9]+(\.[0-9]+){3}|[0-9A-Fa-f]*:[0-9A-Fa-f:.]+)$"},
     ("ByName", "resolver"): {
         "pattern": r"^([0-9]+(\.[0-9]+){3}(:[0-9]+)?|[0-9A-Fa-f]*:[0-9A-Fa-f:.]+|\[[0-9A-Fa-f:.]+\](:[0-9]+)?)$",
@@ -79,10 +81,38 @@ def _only_family(version: int, source: str) -> Schema:
     }
 
 
+_FAMILIES = [_only_family(4, r"^[0-9.]+$"), _only_family(6, "^[^$]*:")]
+_CLEAR: Schema = {"properties": {"transport": {"enum": ["udp", "tcp"]}}}
+"""A DNS check that says nothing of its transport is one of these, too."""
 _RULES: Mapping[str, Schema] = {
-    "Outbound": {"allOf": [_only_family(4, r"^[0-9.]+$"), _only_family(6, "^[^$]*:")]},
+    "Outbound": {"allOf": _FAMILIES},
     "Auth": {"oneOf": [{"required": ["basic"]}, {"required": ["bearer"]}]},
     "TlsOptions": {"dependencies": {"cert_file": ["key_file"], "key_file": ["cert_file"]}},
+    "Dns": {
+        "allOf": [
+            *_FAMILIES,
+            {
+                "if": _CLEAR,
+                "then": {
+                    "properties": {
+                        "tls": {"not": {}},
+                        "expect": {"properties": {"certificate_valid_for": {"type": "null"}}},
+                    }
+                },
+            },
+            {
+                "if": {
+                    "required": ["transport"],
+                    "properties": {"transport": {"enum": ["tls", "https"]}},
+                },
+                "then": {"required": ["server"], "properties": {"server": {"type": "string"}}},
+            },
+            {
+                "if": {"properties": {"transport": {"enum": ["udp", "tcp", "tls"]}}},
+                "then": {"properties": {"server": {"not": {"type": "string", "pattern": "://"}}}},
+            },
+        ]
+    },
 }
 """What holds between the keys of a mapping."""
 

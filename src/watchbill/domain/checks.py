@@ -23,7 +23,7 @@ from pydantic import (
 )
 
 from watchbill.domain.expectations import DnsExpect, HttpExpect, IcmpExpect, TcpExpect, TlsExpect
-from watchbill.domain.reach import ByName, Host, Outbound, check_host, split_server, split_url
+from watchbill.domain.reach import ByName, Host, Outbound, check_host, dns_url, split_server, split_url
 from watchbill.domain.rules import Declared, HeaderName, declared_problem
 from watchbill.domain.units import Duration, Micros, format_duration, parse_duration, to_micros
 
@@ -295,7 +295,10 @@ class Tls(ByName, CheckFields):
 
 
 def _server(server: str) -> str:
-    split_server(server)
+    if "://" in server:
+        dns_url(server)
+    else:
+        split_server(server)
     return server
 
 
@@ -326,11 +329,32 @@ class Dns(Outbound, CheckFields):
     record: Annotated[Literal[RECORD_TYPES], BeforeValidator(_upper)] = "A"  # type: ignore[valid-type]
     """The record type to ask for."""
     server: Annotated[str, AfterValidator(_server)] | None = None
-    """The name server to ask, `host` or `host:port`; the system's first by default."""
-    transport: Literal["udp", "tcp"] = "udp"
+    """The name server to ask, `host` or `host:port`, over https also a URL; the system's first by default."""
+    transport: Literal["udp", "tcp", "tls", "https"] = "udp"
     """How to ask. An answer cut off over UDP is asked for again over TCP."""
+    tls: TlsOptions = TlsOptions()
+    """How the TLS handshake is made, for the transports `tls` and `https`."""
     expect: DnsExpect = DnsExpect()
     """What the answer must meet; without `rcode` it must be NOERROR."""
+
+    @model_validator(mode="after")
+    def _fits_the_transport(self) -> Dns:
+        over_tls = self.transport in ("tls", "https")
+        if over_tls and self.server is None:
+            raise declared_problem(
+                "server",
+                f"transport {self.transport} takes a server, such as dns.example: what the system has is asked without TLS",
+            )
+        if self.transport != "https" and self.server is not None and "://" in self.server:
+            raise declared_problem("server", "a server that is a URL takes transport: https")
+        if not over_tls and "tls" in self.model_fields_set:
+            raise declared_problem("tls", "tls is for the transports tls and https")
+        if not over_tls and self.expect.certificate_valid_for is not None:
+            raise declared_problem(
+                "expect",
+                "certificate_valid_for is for the transports tls and https, which show a certificate",
+            )
+        return self
 
 
 class Icmp(ByName, CheckFields):
@@ -342,8 +366,22 @@ class Icmp(ByName, CheckFields):
     """The name or address to ping."""
     count: Annotated[int, Field(ge=1, le=20, strict=True)] = 1
     """How many requests one probe sends."""
+    packet_interval: Duration | None = None
+    """The time between two requests; by default they are spread over the timeout, at most a second apart."""
     expect: IcmpExpect = IcmpExpect()
     """What the replies must meet; by default one reply must come."""
+
+    @model_validator(mode="after")
+    def _leaves_time_for_the_last_reply(self) -> Icmp:
+        if self.packet_interval is None:
+            return self
+        sending = (self.count - 1) * self.packet_interval
+        if sending > 0.9 * self.timeout:
+            raise declared_problem(
+                "packet_interval",
+                f"{self.count} requests at that interval take {format_duration(sending)}, which must be at most nine tenths of the timeout ({format_duration(self.timeout)})",
+            )
+        return self
 
 
 class Heartbeat(CheckFields):

@@ -138,6 +138,8 @@ class DnsExpect(Declared):
     """Rules for the records in the answer."""
     latency: Duration | None = None
     """How long the probe may take in all."""
+    certificate_valid_for: Duration | None = None
+    """How long every certificate that is shown must stay valid (transports `tls` and `https`)."""
 
 
 class IcmpExpect(Declared):

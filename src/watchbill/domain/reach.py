@@ -45,14 +45,28 @@ def split_url(url: str) -> SplitResult:
     return parts
 
 
-def split_server(server: str) -> tuple[str, int]:
-    """``9.9.9.9``, ``9.9.9.9:53``, ``[::1]:53`` or ``dns.example`` as host and port (53 if none)."""
+def split_server(server: str, port: int = DNS_PORT) -> tuple[str, int]:
+    """``9.9.9.9``, ``9.9.9.9:53``, ``[::1]:53`` or ``dns.example`` as host and port (``port`` if none)."""
     if server.count(":") > 1 and not server.startswith("["):
-        return check_host(server), DNS_PORT
+        return check_host(server), port
     parts = split_url("//" + server)
     if parts.path or parts.query or parts.username or not parts.hostname:
         raise ValueError("a DNS server is a host or host:port, such as 9.9.9.9 or 127.0.0.1:5353")
-    return check_host(parts.hostname), parts.port or DNS_PORT
+    return check_host(parts.hostname), parts.port or port
+
+
+def dns_url(server: str) -> str:
+    """Where a DNS server takes questions over HTTPS: its URL, whose path is ``/dns-query`` by default."""
+    if "://" not in server:
+        host, port = split_server(server, 443)
+        return f"https://[{host}]:{port}/dns-query" if ":" in host else f"https://{host}:{port}/dns-query"
+    parts = split_url(server)
+    if parts.scheme != "https" or not parts.hostname or "@" in parts.netloc or parts.query or parts.fragment:
+        raise ValueError(
+            "a DNS server over HTTPS is a host or a URL without credentials and query, such as https://dns.example/dns-query"
+        )
+    check_host(parts.hostname)
+    return parts._replace(path="/dns-query").geturl() if parts.path in ("", "/") else server
 
 
 def _resolver(server: str) -> str:

@@ -126,6 +126,7 @@ class LastProbe:
         )
         self._fact("probe_dns_answer_rrs", "answer_count")
         self._fact("probe_dns_serial", "serial")
+        self._session()
         if self._options.details:
             self._fact("probe_ip_protocol", "ip_protocol")
             self._put("probe_dns_query_succeeded", "rcode" in self._facts)

@@ -29,7 +29,7 @@ def probers(
         ),
         "tcp": partial(tcp.probe, network=network),
         "tls": partial(tls.probe, network=network, now=clock_now),
-        "dns": partial(dns.probe, network=network),
+        "dns": partial(dns.probe, network=network, now=clock_now),
         "icmp": partial(icmp.probe, network=network),
         "heartbeat": partial(heartbeat.probe, now=clock_now, last_seen=last_heartbeat),
     }

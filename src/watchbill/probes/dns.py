@@ -1,19 +1,13 @@
-"""DNS: one question to one server, and what it answers."""
+"""DNS: one question to one server over UDP, TCP, TLS or HTTPS, and what it answers."""
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from functools import lru_cache
 from ipaddress import ip_address
-from typing import Any
 
-import dns.flags
-import dns.message
 import dns.name
-import dns.rcode
-import dns.rdataclass
 import dns.reversename
-import dns.rrset
-from dns.rdatatype import CNAME, SOA, RdataType
 
 from watchbill.dnsquery import (
     EDNS_PAYLOAD,
@@ -22,52 +16,61 @@ from watchbill.dnsquery import (
     ask_stream,
     is_truncated,
     make_query,
-    parse_answer,
     parse_name,
 )
 from watchbill.domain.checks import Dns
-from watchbill.domain.expectations import answer_failures
+from watchbill.domain.expectations import answer_failures, validity_failures
 from watchbill.domain.reach import split_server
 from watchbill.domain.results import Reason
-from watchbill.ports import Network, NetworkError
+from watchbill.domain.units import SECOND, Instant
+from watchbill.ports import Network, NetworkError, TlsSession
+from watchbill.probes import dnshttps
 from watchbill.probes.attempt import Attempt
-from watchbill.probes.connections import way
+from watchbill.probes.connections import record_session, resolve, shut, way
+from watchbill.probes.dnsanswer import Answer, read_answer
 
+TLS_PORT = 853
 MOST_ANSWERS_KEPT = 64
 MOST_CHARACTERS_KEPT = 300
 
 
-async def probe(check: Dns, attempt: Attempt, *, network: Network) -> None:
+async def probe(check: Dns, attempt: Attempt, *, network: Network, now: Callable[[], Instant]) -> None:
     """Ask once. The name is asked for as it is declared (no search list); the answer is judged, whatever it is.
 
     :raises NetworkError: wherever it ended, with its reason.
     """
-    query = make_query(_asked_name(check.name, check.record), check.record, payload=EDNS_PAYLOAD)
-    host, port = _split_server(check.server) if check.server is not None else network.nameserver()
+    query = _question(check.name, check.record)
     network = way(network, None, check.source_address)
-    attempt.phases.start("resolve")
-    address = await network.resolve(host, check.ip_family)
-    attempt.phases.start("connect")
-    attempt.facts |= {
-        "server": f"[{host}]:{port}" if ":" in host else f"{host}:{port}",
-        "address": address,
-        "ip_protocol": 6 if ":" in address else 4,
-        "dns_lookup_seconds": attempt.phases.seconds["resolve"],
-    }
-    packet = await _exchange(check, query, address, port, attempt=attempt, network=network)
+    session: TlsSession | None = None
+    if check.transport == "https":
+        packet, session = await dnshttps.ask(check, query, attempt, network)
+    elif check.transport == "tls":
+        packet, session = await _over_tls(check, query, attempt, network)
+    else:
+        packet = await _in_the_clear(check, query, attempt, network)
     attempt.phases.stop()
-    _judge(check, query.record, parse_answer(packet), attempt)
+    _judge(check, read_answer(packet, query), attempt)
+    if check.expect.certificate_valid_for is not None:
+        expiry = None if session is None else session.earliest_expiry
+        attempt.failures += validity_failures(
+            check.expect.certificate_valid_for, None if expiry is None else (expiry - now()) / SECOND
+        )
 
 
-_split_server = lru_cache(maxsize=1024)(split_server)
+_split_server = lru_cache(maxsize=16_384)(split_server)
 
 
 @lru_cache(maxsize=16_384)
-def _asked_name(name: str, record: str) -> dns.name.Name:
-    """The name to ask for; an address asked for its PTR becomes its reverse name.
+def _question(name: str, record: str) -> Query:
+    """Cached, since building a packet takes far longer than stamping an id on one.
 
-    :raises NetworkError: ``dns`` where it cannot be one.
+    :raises NetworkError: ``dns`` where the name cannot be one.
     """
+    return make_query(_asked_name(name, record), record, payload=EDNS_PAYLOAD)
+
+
+def _asked_name(name: str, record: str) -> dns.name.Name:
+    """The name to ask for; an address asked for its PTR becomes its reverse name."""
     if record == "PTR":
         try:
             return dns.reversename.from_address(str(ip_address(name)))
@@ -79,14 +82,22 @@ def _asked_name(name: str, record: str) -> dns.name.Name:
         raise NetworkError(Reason.DNS, str(error)) from None
 
 
-async def _exchange(
-    check: Dns, query: Query, address: str, port: int, *, attempt: Attempt, network: Network
-) -> bytes:
+async def _reach(host: str, port: int, check: Dns, attempt: Attempt, network: Network) -> str:
+    address = await resolve(network, attempt, host, check.ip_family)
+    attempt.phases.start("connect")
+    attempt.facts["server"] = f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
+    attempt.facts["dns_lookup_seconds"] = attempt.phases.seconds["resolve"]
+    return address
+
+
+async def _in_the_clear(check: Dns, query: Query, attempt: Attempt, network: Network) -> bytes:
     """Over TCP where that is declared, or where the answer over UDP was cut (RFC 7766 §5)."""
+    host, port = _split_server(check.server) if check.server is not None else network.nameserver()
+    address = await _reach(host, port, check, attempt, network)
     if check.transport == "udp":
         packet = await _over_udp(query, address, port, attempt, network)
-        attempt.facts["truncated"] = is_truncated(packet)
-        if not attempt.facts["truncated"]:
+        truncated = attempt.facts["truncated"] = is_truncated(packet)
+        if not truncated:
             return packet
         attempt.phases.start("connect")
     connection = await network.connect(address, port)
@@ -94,7 +105,7 @@ async def _exchange(
         attempt.phases.start("processing")
         return await ask_stream(query, connection)
     finally:
-        await connection.close()
+        await shut(connection)
 
 
 async def _over_udp(query: Query, address: str, port: int, attempt: Attempt, network: Network) -> bytes:
@@ -106,38 +117,38 @@ async def _over_udp(query: Query, address: str, port: int, attempt: Attempt, net
         await channel.close()
 
 
-def _judge(check: Dns, record: RdataType, answer: dns.message.Message, attempt: Attempt) -> None:
-    rcode = dns.rcode.to_text(answer.rcode())
-    texts = _texts(answer, record)
+async def _over_tls(check: Dns, query: Query, attempt: Attempt, network: Network) -> tuple[bytes, TlsSession]:
+    """RFC 7858, under the strict profile: a certificate that does not verify is asked nothing."""
+    assert check.server is not None  # noqa: S101 - the declaration wants one
+    host, port = _split_server(check.server, TLS_PORT)
+    address = await _reach(host, port, check, attempt, network)
+    connection = await network.connect(address, port)
+    try:
+        attempt.phases.start("tls")
+        session = await connection.start_tls(check.tls, server_name=host)
+        record_session(session, attempt)
+        if session.problem is not None and not check.tls.skip_verification:
+            raise NetworkError(Reason.CERTIFICATE, session.problem)
+        attempt.phases.start("processing")
+        return await ask_stream(query, connection), session
+    finally:
+        await shut(connection)
+
+
+def _judge(check: Dns, answer: Answer, attempt: Attempt) -> None:
     attempt.facts |= {
-        "rcode": rcode,
-        "authoritative": bool(answer.flags & dns.flags.AA),
-        "answers": [text[:MOST_CHARACTERS_KEPT] for text in texts[:MOST_ANSWERS_KEPT]],
-        "cnames": _texts(answer, CNAME)[:MOST_ANSWERS_KEPT] if record != CNAME else [],
-        "answer_count": _count(answer.answer),
-        "authority_count": _count(answer.authority),
-        "additional_count": _count(answer.additional),
+        "rcode": answer.rcode,
+        "authoritative": answer.authoritative,
+        "answers": [text[:MOST_CHARACTERS_KEPT] for text in answer.texts[:MOST_ANSWERS_KEPT]],
+        "cnames": answer.cnames[:MOST_ANSWERS_KEPT],
+        "answer_count": answer.answer_count,
+        "authority_count": answer.authority_count,
+        "additional_count": answer.additional_count,
     }
-    if record == SOA and (zones := _rdatas(answer, SOA)):
-        attempt.facts["serial"] = zones[0].serial
-    if rcode != check.expect.rcode.upper():
-        attempt.fail(Reason.ANSWER, f"rcode must be {check.expect.rcode.upper()}, got {rcode}")
-    attempt.failures += answer_failures(check.expect.answers, texts)
-
-
-def _rdatas(answer: dns.message.Message, record: RdataType) -> list[Any]:
-    return [
-        rdata
-        for rrset in answer.answer
-        if rrset.rdtype == record and rrset.rdclass == dns.rdataclass.IN
-        for rdata in rrset
-    ]
-
-
-def _texts(answer: dns.message.Message, record: RdataType) -> list[str]:
-    """Presentation forms (RFC 1035 §5.1), in the order of the answer."""
-    return [rdata.to_text() for rdata in _rdatas(answer, record)]
-
-
-def _count(section: list[dns.rrset.RRset]) -> int:
-    return sum(len(rrset) for rrset in section)
+    if answer.serial is not None:
+        attempt.facts["serial"] = answer.serial
+    wanted = check.expect.rcode.upper()
+    if answer.rcode != wanted:
+        attempt.fail(Reason.ANSWER, f"rcode must be {wanted}, got {answer.rcode}")
+    if check.expect.answers is not None:
+        attempt.failures += answer_failures(check.expect.answers, answer.texts)

@@ -29,7 +29,7 @@ class _Train:
 
 
 async def probe(check: Icmp, attempt: Attempt, *, network: Network) -> None:
-    """Send ``count`` requests, the first at once and the others at even distances of at most a second.
+    """Send ``count`` requests, the first at once and the others at even distances: declared, or at most a second.
 
     A success takes as long as one round trip takes on average, so that its duration is a latency.
     The last replies are awaited until just before the timeout, so that packets lost are judged as loss.
@@ -48,16 +48,24 @@ async def probe(check: Icmp, attempt: Attempt, *, network: Network) -> None:
     }
     timeout = check.timeout.total_seconds()
     left = timeout - resolving - min(LAST_WORD_SECONDS, LAST_WORD_SHARE * timeout)
-    train = await _send(address, check.count, max(left, 0.001), network)
+    left = max(left, 0.001)
+    train = await _send(address, check.count, _spacing(check, left), left, network)
     attempt.phases.stop()
     if train.own_side is not None:
         raise train.own_side
     _judge(check, train, attempt)
 
 
-async def _send(address: str, count: int, within_seconds: float, network: Network) -> _Train:
+def _spacing(check: Icmp, within_seconds: float) -> float:
+    if check.packet_interval is not None:
+        declared = check.packet_interval.total_seconds()
+        if (check.count - 1) * declared < within_seconds:  # a lookup that took long leaves less
+            return declared
+    return min(LONGEST_SPACING_SECONDS, within_seconds / check.count)
+
+
+async def _send(address: str, count: int, spacing: float, within_seconds: float, network: Network) -> _Train:
     train = _Train()
-    spacing = min(LONGEST_SPACING_SECONDS, within_seconds / count)
     if count == 1:  # the usual case needs no tasks
         await _send_one(address, within_seconds, network, train)
         return train
