@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from heapq import heapify, heappop, heappush
 from itertools import count
-
-import anyio
 
 from watchbill.domain.results import Trigger
 from watchbill.domain.schedule import first_slot_after, last_slot_until, offset_of
@@ -23,8 +21,8 @@ class Running:
     entry: Entry
     slot: Instant
     trigger: Trigger
-    scope: anyio.CancelScope
     settled: bool = False
+    cancel: Callable[[], None] = lambda: None
 
 
 @dataclass(slots=True, eq=False)
@@ -54,12 +52,14 @@ class Agenda:
         self.entries: dict[str, Entry] = {}
         self._heap: list[Item] = []
         self._order = count()
+        self.slots_per_second = 0.0
 
     def add(self, check_id: str, *, interval: Micros, at: Instant) -> Entry:
         """Expect slots of a new check after ``at``, and one probe soon, spread like slots."""
         offset = offset_of(check_id, interval)
         first = first_slot_after(at, interval=interval, offset=offset)
         entry = self.entries[check_id] = Entry(check_id, interval, offset, first)
+        self.slots_per_second += SECOND / interval
         soon = at + offset % min(interval, FIRST_PROBE_WITHIN)
         self._push(soon, entry, Trigger.REGISTERED)
         self._push(first, entry, Trigger.SCHEDULE)
@@ -67,6 +67,7 @@ class Agenda:
 
     def change_grid(self, entry: Entry, *, interval: Micros, at: Instant) -> None:
         """Expect slots at another interval, after ``at``."""
+        self.slots_per_second += SECOND / interval - SECOND / entry.interval
         entry.interval, entry.offset = interval, offset_of(entry.check_id, interval)
         first = first_slot_after(at, interval=interval, offset=entry.offset)
         entry.version += 1
@@ -79,6 +80,7 @@ class Agenda:
 
     def remove(self, entry: Entry) -> None:
         del self.entries[entry.check_id]
+        self.slots_per_second -= SECOND / entry.interval
         entry.version += 1
 
     def earliest(self) -> Instant | None:

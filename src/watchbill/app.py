@@ -6,7 +6,7 @@ shutdown: first no more probes, then what they found is stored.
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Callable, Mapping, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, replace
 from functools import partial
@@ -236,9 +236,13 @@ def _subscribers(app: App) -> Mapping[type, Sequence[Subscriber]]:
 def _publishing(bus: Bus, subscriber: Callable[[E], Sequence[Event]]) -> Subscriber:
     """A subscriber whose answer is what happened because of it."""
 
-    async def publish_what_follows(event: E) -> None:
-        for following in subscriber(event):
-            await bus.publish(following)
+    async def publish(events: Sequence[Event]) -> None:
+        for event in events:
+            await bus.publish(event)
+
+    def publish_what_follows(event: E) -> Awaitable[None] | None:
+        following = subscriber(event)
+        return publish(following) if following else None
 
     publish_what_follows.__qualname__ = subscriber.__qualname__
     return publish_what_follows

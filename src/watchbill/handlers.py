@@ -6,7 +6,7 @@ between deciding and returning, except to probe and to load, so a command is one
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Iterable, Mapping, MutableMapping, Sequence
+from collections.abc import Awaitable, Callable, Mapping, MutableMapping, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 
@@ -46,6 +46,7 @@ from watchbill.ports import Execute, LoadConfig
 log = structlog.get_logger()
 
 Claim = Callable[[str, Trigger, Instant | None], bool]
+StallsSince = Callable[[Instant], Sequence[Stall]]
 Registry = MutableMapping[str, Check]
 """The checks that run, by id: what reconciling compares with."""
 CHECKS_A_STEP = 100
@@ -84,7 +85,7 @@ async def execute_checks(
     *,
     registry: Registry,
     execute: Execute,
-    stalls_since: Callable[[Instant], Sequence[Stall]] = lambda _: (),
+    stalls_since: StallsSince = lambda _: (),
     claim: Claim = lambda *_: True,
 ) -> Sequence[Event]:
     """Probe, all at once if there are several; the events come in the order of the ids.
@@ -97,38 +98,40 @@ async def execute_checks(
     if missing:
         raise UnknownCheckError(f"no check {', '.join(missing)} is registered")
     checks = [registry[check_id] for check_id in command.check_ids]
-
-    async def probe(check: Check) -> Result:
-        result = await execute(check, slot=command.slot, trigger=command.trigger)
-        stalls = stalls_since(result.started_at)
-        return judge(result, check, stalls) if stalls else result
-
-    def events_of(results: Iterable[Result]) -> Sequence[Event]:
-        return [
-            event_of(result) for result in results if claim(result.check_id, command.trigger, command.slot)
-        ]
-
+    results: Sequence[Result]
     if len(checks) == 1:
-        return events_of([await probe(checks[0])])
+        results = [await _execute(checks[0], execute, stalls_since, command)]
+    else:
+        results = await _execute_all(checks, execute, stalls_since, command)
+    return [event_of(result) for result in results if claim(result.check_id, command.trigger, command.slot)]
+
+
+async def _execute(
+    check: Check, execute: Execute, stalls_since: StallsSince, command: ExecuteChecks
+) -> Result:
+    result = await execute(check, slot=command.slot, trigger=command.trigger)
+    stalls = stalls_since(result.started_at)
+    return judge(result, check, stalls) if stalls else result
+
+
+async def _execute_all(
+    checks: Sequence[Check], execute: Execute, stalls_since: StallsSince, command: ExecuteChecks
+) -> Sequence[Result]:
     results: dict[int, Result] = {}
 
-    async def fill(index: int, check: Check) -> None:
-        results[index] = await probe(check)
+    async def probe(index: int, check: Check) -> None:
+        results[index] = await _execute(check, execute, stalls_since, command)
 
     async with anyio.create_task_group() as group:
         for index, check in enumerate(checks):
-            group.start_soon(fill, index, check, name=f"probe {check.id}")
-    return events_of(results[index] for index in sorted(results))
+            group.start_soon(probe, index, check, name=f"probe {check.id}")
+    return [results[index] for index in range(len(checks))]
 
 
 def event_of(result: Result) -> ProbeEvent:
-    match result.outcome:
-        case Outcome.SUCCESS:
-            return CheckSucceeded(result)
-        case Outcome.FAILURE:
-            return CheckFailed(result)
-        case _:
-            return CheckErrored(result)
+    if result.outcome is Outcome.SUCCESS:
+        return CheckSucceeded(result)
+    return CheckFailed(result) if result.outcome is Outcome.FAILURE else CheckErrored(result)
 
 
 # --- reconciling --------------------------------------------------------------------------------------

@@ -15,7 +15,7 @@ from functools import partial
 
 import anyio
 import structlog
-from anyio.abc import TaskGroup, TaskStatus
+from anyio.abc import TaskStatus
 
 from watchbill.agenda import Agenda, Entry, Running
 from watchbill.board import Histogram
@@ -34,9 +34,13 @@ from watchbill.domain.results import Failure, GapReason, Outcome, Reason, Result
 from watchbill.domain.stalls import Stall
 from watchbill.domain.units import SECOND, Instant, Micros
 from watchbill.pulse import Pulse
+from watchbill.runners import Runners
 
-TICK: Micros = 5_000
-"""Slots due within one tick are started together: waking up costs more than starting."""
+SHORTEST_TICK: Micros = 5_000
+LONGEST_TICK: Micros = 50_000
+SLOTS_A_TICK = 25
+"""Slots due within one tick are started together, since waking up costs as much as several starts: as many as this,
+but for no longer than the longest tick."""
 LONGEST_SLEEP: Micros = SECOND
 DELAY_BOUNDS = (0.001, 0.005, 0.01, 0.025, 0.05, 0.1, 0.5, 1.0, 5.0)
 
@@ -89,7 +93,7 @@ class Scheduler:
         self._running: set[Running] = set()
         self._held: list[Instant] = []
         self._sleeping: anyio.CancelScope | None = None
-        self._group: TaskGroup | None = None
+        self._runners: Runners | None = None
         self._idle = anyio.Event()
         self._stopping = False
         self._last_tick: Instant = clock.now()
@@ -190,7 +194,7 @@ class Scheduler:
     async def run(self, *, task_status: TaskStatus[None] = anyio.TASK_STATUS_IGNORED) -> None:
         """Start slots until it is told to drain; returns when no probe is left."""
         async with anyio.create_task_group() as group:
-            self._group = group
+            self._runners = Runners(group, self._probe)
             self._last_tick = self._planned = self._clock.now()
             task_status.started()
             while not self._stopping:
@@ -219,10 +223,14 @@ class Scheduler:
     async def _sleep(self) -> None:
         now = self._clock.now()
         due = self._agenda.earliest() or now + LONGEST_SLEEP
-        self._planned = min(max(due, self._last_tick + TICK), now + LONGEST_SLEEP)
+        self._planned = min(max(due, self._last_tick + self._tick_length()), now + LONGEST_SLEEP)
         with anyio.CancelScope() as self._sleeping:
             await self._pulse.sleep_until(self._planned, probing=self._running)
         self._sleeping = None
+
+    def _tick_length(self) -> Micros:
+        gathered = SLOTS_A_TICK * SECOND / max(self._agenda.slots_per_second, 1.0)
+        return int(min(max(SHORTEST_TICK, gathered), LONGEST_TICK))
 
     def _wake(self) -> None:
         if self._sleeping is not None:
@@ -286,7 +294,7 @@ class Scheduler:
         else:
             # A probe outside the slots gives way, saying nothing; the slot starts when that has ended.
             running.settled = True
-            running.scope.cancel()
+            running.cancel()
         await self._skip(range(slot, newest, entry.interval), entry, SkipReason.OVERLOAD)
         self._start_waiting()
 
@@ -305,7 +313,7 @@ class Scheduler:
                 self._start(entry, self._clock.now(), Trigger.REGISTERED)
 
     def _may_start(self) -> bool:
-        return len(self._running) < self._capacity and self._group is not None and not self._stopping
+        return len(self._running) < self._capacity and self._runners is not None and not self._stopping
 
     def _is_in_want(self, entry: Entry) -> bool:
         """Whether a probe outside the slots would tell what no slot has told or is about to."""
@@ -316,12 +324,12 @@ class Scheduler:
         return latest is None or self._clock.now() - latest >= entry.interval
 
     def _start(self, entry: Entry, slot: Instant, trigger: Trigger) -> None:
-        assert self._group is not None  # noqa: S101 - `_may_start` has looked
-        running = entry.running = Running(entry, slot, trigger, anyio.CancelScope())
+        assert self._runners is not None  # noqa: S101 - `_may_start` has looked
+        running = entry.running = Running(entry, slot, trigger)
         self._running.add(running)
         if len(self._running) == 1:
             self._idle = anyio.Event()
-        self._group.start_soon(self._probe, running, name=f"probe {entry.check_id}")
+        self._runners.start(running)
 
     async def _probe(self, running: Running) -> None:
         started_at = self._clock.now()
@@ -330,8 +338,7 @@ class Scheduler:
             self._counters.delay.observe((started_at - slot) / SECOND)
         try:
             if not running.settled:  # it may have been cut short before it began
-                with running.scope:
-                    await self._send(ExecuteChecks((running.entry.check_id,), running.trigger, slot))
+                await self._send(ExecuteChecks((running.entry.check_id,), running.trigger, slot))
         except anyio.get_cancelled_exc_class():
             if anyio.current_effective_deadline() == -math.inf:
                 await self._cut_short(running.entry, SkipReason.SHUTDOWN)
@@ -388,7 +395,7 @@ class Scheduler:
         if running is None or running.settled:
             return
         running.settled = True
-        running.scope.cancel()
+        running.cancel()
         if running.trigger is Trigger.SCHEDULE:
             await self._skip([running.slot], entry, reason)
 
