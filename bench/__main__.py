@@ -10,7 +10,7 @@ from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
 
-from bench import machine, peer, ratios, scale
+from bench import hanging, latency, machine, peer, ratios, saturation, scale
 from bench.declared import TYPES
 from bench.tables import Table, written
 from bench.targets import ROOT, Targets, open_targets
@@ -49,7 +49,28 @@ def measure_scale(setting: Setting) -> Table:
     return scale.table(large, small)
 
 
-SECTIONS: dict[str, Callable[[Setting], Table]] = {"ratios": measure_ratios, "scale": measure_scale}
+def measure_saturation(setting: Setting) -> Table:
+    setting.folder.mkdir()
+    return saturation.measure(
+        setting.folder, setting.targets, kind="http", seconds=setting.asked.seconds or 15
+    )
+
+
+def measure_hanging(setting: Setting) -> Table:
+    return hanging.measure(setting.folder, setting.targets, seconds=setting.asked.seconds or 40)
+
+
+def measure_latency(setting: Setting) -> Table:
+    return latency.measure(setting.folder, seconds=setting.asked.seconds or 20)
+
+
+SECTIONS: dict[str, Callable[[Setting], Table]] = {
+    "ratios": measure_ratios,
+    "saturation": measure_saturation,
+    "scale": measure_scale,
+    "hanging": measure_hanging,
+    "latency": measure_latency,
+}
 
 
 def main() -> int:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 
 from bench.targets import Targets
@@ -26,7 +26,14 @@ PEER_TARGETS: dict[str, Callable[[Targets], str]] = {
 }
 
 
-def write(file: Path, checks: Iterable[str], *, interval: str = "1s", head: str = "") -> None:
-    """A configuration of these checks, each a mapping's inside, named ``c0``, ``c1``, ..."""
-    lines = [f"  c{number}: {{{check}, interval: {interval}}}\n" for number, check in enumerate(checks)]
-    file.write_text("version: 1\n" + head + "checks:\n" + "".join(lines))
+def named(checks: Iterable[str], prefix: str = "c") -> dict[str, str]:
+    """Each under an id of its own: ``c0``, ``c1``, ..."""
+    return {f"{prefix}{number}": check for number, check in enumerate(checks)}
+
+
+def write(file: Path, checks: Mapping[str, str], *, interval: str = "1s", head: str = "") -> None:
+    """A configuration of these checks, each the inside of a mapping; aside, then in one step."""
+    lines = [f"  {name}: {{{check}, interval: {interval}}}\n" for name, check in checks.items()]
+    aside = file.with_suffix(".new")
+    aside.write_text("version: 1\n" + head + "checks:\n" + "".join(lines))
+    aside.replace(file)

@@ -6,7 +6,7 @@ import gzip
 import threading
 import time
 import urllib.request
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping
 from contextlib import closing, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -59,7 +59,7 @@ class Slots:
 
 @contextmanager
 def watchbill(
-    folder: Path, checks: Sequence[str], *, interval: str = "1s", head: str = ""
+    folder: Path, checks: Mapping[str, str], *, interval: str = "1s", head: str = ""
 ) -> Iterator[Exporter]:
     """One that probes these checks on the measured core, in a new folder."""
     folder.mkdir(parents=True)
@@ -89,7 +89,7 @@ def scraped(running: Exporter, *, first: float) -> Iterator[None]:
     def scrape() -> None:
         wait = first
         while not done.wait(wait):
-            exposition(running)
+            scrape_packed(running)
             wait = SCRAPE_EVERY_SECONDS
 
     thread = threading.Thread(target=scrape, name="scrape")
@@ -101,14 +101,18 @@ def scraped(running: Exporter, *, first: float) -> Iterator[None]:
         thread.join()
 
 
-def exposition(running: Exporter) -> bytes:
-    """A scrape as Prometheus makes it, unpacked."""
+def scrape_packed(running: Exporter) -> tuple[bytes, str]:
+    """A scrape as Prometheus makes it, and how it is packed."""
     request = urllib.request.Request(
         running.url + "/metrics", headers={"Accept": ACCEPT, "Accept-Encoding": "gzip"}
     )
     with urllib.request.build_opener(urllib.request.ProxyHandler({})).open(request, timeout=30) as response:
-        packed: bytes = response.read()
-        return gzip.decompress(packed) if response.headers.get("Content-Encoding") == "gzip" else packed
+        return response.read(), response.headers.get("Content-Encoding", "")
+
+
+def exposition(running: Exporter) -> bytes:
+    body, coding = scrape_packed(running)
+    return gzip.decompress(body) if coding == "gzip" else body
 
 
 def slots(storage: Path, window: Window, *, like: str = "%") -> Slots:

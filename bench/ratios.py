@@ -8,7 +8,7 @@ from itertools import product
 from pathlib import Path
 from statistics import median
 
-from bench.declared import CHECKS
+from bench.declared import CHECKS, named
 from bench.machine import Usage
 from bench.ours import observe, slots, watchbill
 from bench.peer import Peer, open_peer
@@ -118,7 +118,7 @@ def compared(folder: Path, targets: Targets, kind: str, *, rate: int, runs: int,
 
 
 def of_ours(folder: Path, targets: Targets, kind: str, *, rate: int, seconds: float) -> Run:
-    with watchbill(folder, [CHECKS[kind](targets)] * rate) as running:
+    with watchbill(folder, named([CHECKS[kind](targets)] * rate)) as running:
         window = observe(running, warm_up=2, seconds=seconds)
         running.stop()
     seen = slots(running.storage, window)

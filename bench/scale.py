@@ -17,7 +17,7 @@ from tests.exporter import Exporter
 from tests.prometheus import Prometheus, open_prometheus
 
 from bench import declared
-from bench.declared import CHECKS
+from bench.declared import CHECKS, named
 from bench.machine import Usage
 from bench.numbers import Samples, histogram_quantile
 from bench.ours import SCRAPE_EVERY_SECONDS, Window, exposition, observed, slots, watchbill
@@ -79,7 +79,7 @@ def loaded(
     folder: Path, targets: Targets, *, checks: int, interval: int, seconds: float, steady: float
 ) -> Load:
     """Run so many checks for a steady stretch and then, with reloads, for ``seconds``."""
-    declaration = [CHECKS["http"](targets)] * checks
+    declaration = named([CHECKS["http"](targets)] * checks)
     begun = time.time()
     with watchbill(folder, declaration, interval=f"{interval}s") as running:
         ready = time.time()
@@ -125,17 +125,18 @@ def prometheus(folder: Path, running: Exporter) -> Iterator[Prometheus]:
 
 
 @contextmanager
-def reloading(running: Exporter, file: Path, declaration: list[str], *, interval: int) -> Iterator[None]:
+def reloading(running: Exporter, file: Path, declaration: dict[str, str], *, interval: int) -> Iterator[None]:
     """Every 30 s the next hundredth of the checks gets another timeout, and the exporter a SIGHUP."""
     done = threading.Event()
     share = max(int(len(declaration) * CHANGED_SHARE), 1)
-    checks = list(declaration)
+    checks, names = dict(declaration), list(declaration)
 
     def reload() -> None:
         turn = 0
         while not done.wait(RELOAD_EVERY_SECONDS / 2 if turn == 0 else RELOAD_EVERY_SECONDS):
             for number in range(turn * share, (turn + 1) * share):
-                checks[number % len(checks)] = f"{declaration[number % len(checks)]}, timeout: 900ms"
+                name = names[number % len(names)]
+                checks[name] = f"{declaration[name]}, timeout: 900ms"
             declared.write(file, checks, interval=f"{interval}s")
             running.hang_up()
             turn += 1
