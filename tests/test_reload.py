@@ -13,7 +13,7 @@ import pytest
 import trio
 import trio.testing
 
-from watchbill import handlers
+from watchbill import reload
 from watchbill.bus import Bus
 from watchbill.clock import Timeline
 from watchbill.domain.checks import Check
@@ -31,7 +31,8 @@ from watchbill.domain.messages import (
     ReloadConfig,
 )
 from watchbill.domain.specs import Spec, spec_of
-from watchbill.handlers import Reloading, delete_check, register_check, reload_config
+from watchbill.handlers import delete_check, register_check
+from watchbill.reload import Reloading, reload_config
 from watchbill.testing import FakeConfigFile, Recorder, check, config_of, virtual_clock
 
 pytestmark = pytest.mark.anyio
@@ -113,7 +114,7 @@ async def test_planning_takes_apart_only_what_differs(monkeypatch: pytest.Monkey
             apart.append(one.id)
             return spec_of(one)
 
-        monkeypatch.setattr(handlers, "spec_of", counted_spec_of)
+        monkeypatch.setattr(reload, "spec_of", counted_spec_of)
         rest = [one for one in many(300, c7={"interval": "1m"}) if one.id != "c3"]
         await stand.reload(config_of(*rest, check("new"), check("fresh"), moved={"c3": "new"}))
         assert sorted(apart) == ["c3", "c7", "c7", "new"]

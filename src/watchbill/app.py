@@ -47,16 +47,15 @@ from watchbill.domain.status import Status
 from watchbill.domain.units import SECOND, Instant, isoformat
 from watchbill.handlers import (
     Registry,
-    Reloading,
     delete_check,
     execute_checks,
     record_heartbeat,
     register_check,
-    reload_config,
 )
 from watchbill.metrics import Metrics, Sources
 from watchbill.ports import Execute, Opening, Ports
 from watchbill.probes import make_execute, probers
+from watchbill.reload import CHECKS_A_STEP, Reloading, reload_config
 from watchbill.scheduler import Scheduler
 from watchbill.storage.writer import HistoryWriter
 
@@ -223,11 +222,11 @@ def _subscribers(app: App) -> Mapping[type, Sequence[Subscriber]]:
         ServiceStatusChanged: [log_service],
         ConfigReloaded: [
             writer,
-            partial(_hold, app),
             board.configured,
             scheduler.configured,
             metrics.reloaded,
             log_reload,
+            partial(_hold, app),
         ],
         ConfigRejected: [metrics.rejected],
     }
@@ -248,8 +247,13 @@ def _publishing(bus: Bus, subscriber: Callable[[E], Sequence[Event]]) -> Subscri
     return publish_what_follows
 
 
-def _hold(app: App, event: ConfigReloaded) -> None:
+async def _hold(app: App, event: ConfigReloaded) -> None:
+    """Ten thousand former checks are let go a few at a time: all at once they would hold the loop."""
+    former = list(app.loaded.config.checks.values())
     app.loaded = event.loaded
+    while former:
+        del former[-CHECKS_A_STEP:]
+        await anyio.lowlevel.checkpoint()
 
 
 def _sources(given: Sources | None, bus: Bus, scheduler: Scheduler, writer: HistoryWriter) -> Sources:
@@ -325,7 +329,7 @@ async def _start(app: App, opening: Opening) -> Instant:
         await app.bus.publish(SlotsMissed(opening.accounted_until, at + 1, GapReason.RESTART, app.location))
     with app.scheduler.hold(at):
         for check in config.checks.values():
-            former = predecessor(check.id, config.moved, opening.registered_at.keys() - {check.id})
+            former = predecessor(check.id, config.moved, opening.registered_at)
             await app.bus.send(RegisterCheck(check, at=at, moved_from=former))
             await anyio.lowlevel.checkpoint()
     app.board.restore(opening.latest, opening.statuses, _last_seen(opening))

@@ -297,8 +297,12 @@ class Storage(CheckRepository, ResultRepository, Protocol):
 
 # --- the rest -----------------------------------------------------------------------------------------
 
-LoadConfig: TypeAlias = Callable[[], Awaitable[LoadedConfig]]
-"""Read and validate the configuration. Raises :class:`~watchbill.domain.errors.ConfigError`."""
+LoadConfig: TypeAlias = Callable[[Mapping[str, Check]], Awaitable[LoadedConfig]]
+"""``load(running)``: read and validate the configuration, others running meanwhile.
+
+What is declared as it runs is better the object that runs: it need not be compared. Raises
+:class:`~watchbill.domain.errors.ConfigError`.
+"""
 
 Execute: TypeAlias = Callable[..., Awaitable[Result]]
 """``execute(check, slot=..., trigger=...)``: one probe, bounded by the check's timeout; never raises for a target."""

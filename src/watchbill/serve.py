@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import gc
 import os
 import resource
 import signal
@@ -18,15 +17,13 @@ from socket import socket
 from typing import Any, TypeVar
 
 import anyio
-import anyio.to_process
 import anyio.to_thread
 import structlog
 
-from watchbill import systemd
+from watchbill import heap, systemd
 from watchbill.app import App, open_app
 from watchbill.bus import Bus
 from watchbill.clock import Timeline
-from watchbill.config import load
 from watchbill.config.watch import watch
 from watchbill.domain.config import LoadedConfig
 from watchbill.domain.errors import WatchbillError
@@ -39,6 +36,7 @@ from watchbill.ports import Ports
 from watchbill.probes import make_execute, probers
 from watchbill.storage import open_storage
 from watchbill.web import HttpTally, bind, create_app, serve_web
+from watchbill.workers.loading import Loader
 
 T = TypeVar("T")
 
@@ -67,14 +65,16 @@ def run(options: Options) -> int:
     """
     # Until the receiver stands, a reload that comes too early must not end the process.
     signal.signal(signal.SIGHUP, signal.SIG_IGN)
-    loaded = load(options.config, environ=os.environ)
+    loader = Loader(options.config)
+    loaded = loader.start()
     _raise_descriptor_limit()
-    with open_log(level=options.log_level, form=options.log_format) as lines:
+    with heap.tended(), open_log(level=options.log_level, form=options.log_format) as lines:
         try:
             sockets = bind(options.listen)
             return anyio.run(
                 _main,
                 options,
+                loader,
                 loaded,
                 sockets,
                 lines,
@@ -87,12 +87,11 @@ def run(options: Options) -> int:
         except Exception:
             log.exception("watchbill.crashed")
             raise
-        finally:
-            # The interpreter's own clean-up does not see what is frozen, and DuckDB's binding complains of it.
-            gc.unfreeze()
 
 
-async def _main(options: Options, loaded: LoadedConfig, sockets: Sequence[socket], lines: LineWriter) -> int:
+async def _main(
+    options: Options, loader: Loader, loaded: LoadedConfig, sockets: Sequence[socket], lines: LineWriter
+) -> int:
     stop = anyio.Event()
     async with AsyncExitStack() as stack:
         signals = stack.enter_context(
@@ -105,7 +104,7 @@ async def _main(options: Options, loaded: LoadedConfig, sockets: Sequence[socket
             clock=clock,
             network=network,
             storage=storage,
-            load_config=partial(load_aside, options.config),
+            load_config=loader.load,
             offload=offload,
         )
         http = HttpTally()
@@ -113,7 +112,7 @@ async def _main(options: Options, loaded: LoadedConfig, sockets: Sequence[socket
         app = await stack.enter_async_context(
             open_app(loaded, ports, location=options.location, sources=sources, version=version("watchbill"))
         )
-        app.bus.subscribe(ConfigReloaded, _freeze)
+        app.bus.subscribe(ConfigReloaded, lambda _: heap.settle(), name="heap")
         web = create_app(
             app,
             storage=storage,
@@ -129,10 +128,10 @@ async def _main(options: Options, loaded: LoadedConfig, sockets: Sequence[socket
             if "change" in options.reload_on:
                 group.start_soon(_watch, options.config, reloader, app, name="watch")
             group.start_soon(_keep_watchdog, app, name="watchdog")
+            group.start_soon(heap.tend, name="heap")
             await group.start(partial(serve_web, web, sockets, shutdown=stop), name="web")
             _announce(app, options, sockets, lines)
-            gc.collect()
-            gc.freeze()
+            heap.settle()
             systemd.notify(systemd.READY)
             await stop.wait()
             systemd.notify(systemd.STOPPING)
@@ -150,21 +149,6 @@ def system_clock() -> Timeline:
 
 async def offload(function: Callable[..., T], *args: Any) -> T:
     return await anyio.to_thread.run_sync(partial(function, *args))
-
-
-async def load_aside(path: str) -> LoadedConfig:
-    """Parse and validate in a process of its own: thousands of checks take seconds that the loop has not.
-
-    :raises ConfigError: the configuration is not valid.
-    :raises WatchbillError: the process ended before it could say.
-    """
-    try:
-        return await anyio.to_process.run_sync(
-            partial(load, path, environ=dict(os.environ)), cancellable=True
-        )
-    except anyio.BrokenWorkerProcess as error:
-        reason = "the process that loads the configuration ended early (out of memory?); nothing was changed"
-        raise WatchbillError(reason) from error
 
 
 # --- signals and reloads ------------------------------------------------------------------------------
@@ -227,14 +211,6 @@ async def _keep_watchdog(app: App) -> None:
 
 
 # --- housekeeping -------------------------------------------------------------------------------------
-
-
-def _freeze(_: ConfigReloaded) -> None:
-    """What lives until the next reload is kept out of garbage collections, which would hold the loop.
-
-    Without collecting first: with thousands of checks that alone holds it longer than a probe may wait.
-    """
-    gc.freeze()
 
 
 def _raise_descriptor_limit() -> None:

@@ -97,7 +97,7 @@ class FakeConfigFile:
 
     content: LoadedConfig | Exception
 
-    async def load(self) -> LoadedConfig:
+    async def load(self, _: Mapping[str, Check]) -> LoadedConfig:
         await anyio.lowlevel.checkpoint()
         if isinstance(self.content, Exception):
             raise self.content

@@ -6,7 +6,6 @@ import asyncio
 import gc
 import os
 import threading
-from functools import partial
 from pathlib import Path
 
 import anyio
@@ -19,8 +18,9 @@ from watchbill.config import load
 from watchbill.domain.messages import ReloadConfig
 from watchbill.net import open_network
 from watchbill.ports import Ports
-from watchbill.serve import load_aside, offload, system_clock
+from watchbill.serve import offload, system_clock
 from watchbill.storage import open_storage
+from watchbill.workers.loading import Loader
 
 pytestmark = pytest.mark.e2e
 
@@ -52,7 +52,7 @@ async def probe_and_reload(folder: Path, port: int) -> set[str]:
             clock=system_clock(),
             network=network,
             storage=storage,
-            load_config=partial(load_aside, str(config)),
+            load_config=Loader(str(config)).load,
             offload=offload,
         )
         async with open_app(load(config, environ={}), ports) as app:
@@ -60,9 +60,7 @@ async def probe_and_reload(folder: Path, port: int) -> set[str]:
             await app.bus.send(ReloadConfig("test"))
     assert app.produced >= 8
     assert app.writer.statistics().rows == app.produced
-    left = {task.get_name() for task in asyncio.all_tasks() - before}
-    # It waits for the loop to end, and then ends the loading process.
-    return left - {"AnyIO process pool shutdown task"}
+    return {task.get_name() for task in asyncio.all_tasks() - before}
 
 
 def test_nothing_is_left(tmp_path: Path) -> None:

@@ -59,22 +59,42 @@ class Plan:
         }
 
 
+@dataclass(frozen=True, slots=True)
+class Outline:
+    """A plan before anything is compared: ids, sorted. ``renames``: new id -> old id."""
+
+    added: tuple[str, ...]
+    kept: tuple[str, ...]
+    removed: tuple[str, ...]
+    renames: Mapping[str, str]
+
+
+def outline(desired: Mapping[str, Any], actual: Mapping[str, Any], moved: Mapping[str, str]) -> Outline:
+    """``moved`` maps old ids to new ones and counts only where the old one runs."""
+    renames = {new: old for old, new in effective_moves(moved, desired, actual).items()}
+    return Outline(
+        added=tuple(sorted(desired.keys() - actual.keys() - renames.keys())),
+        kept=tuple(sorted(desired.keys() & actual.keys())),
+        removed=tuple(sorted(actual.keys() - desired.keys() - set(renames.values()))),
+        renames=dict(sorted(renames.items())),
+    )
+
+
 def diff(desired: Mapping[str, Spec], actual: Mapping[str, Spec], moved: Mapping[str, str]) -> Plan:
     """Compare by id. ``moved`` maps old ids to new ones and counts only where the old one runs."""
-    renames = {new: old for old, new in effective_moves(moved, desired, actual).items()}
-    gone = set(renames.values())
+    found = outline(desired, actual, moved)
     changed = []
-    for check_id in sorted(desired.keys() & actual.keys()):
+    for check_id in found.kept:
         fields = field_changes(actual[check_id], desired[check_id])
         if fields:
             changed.append(Change(check_id, fields))
     return Plan(
-        added=tuple(sorted(desired.keys() - actual.keys() - renames.keys())),
+        added=found.added,
         changed=tuple(changed),
-        removed=tuple(sorted(actual.keys() - desired.keys() - gone)),
+        removed=found.removed,
         moved=tuple(
             Change(new, field_changes(actual[old], desired[new]), moved_from=old)
-            for new, old in sorted(renames.items())
+            for new, old in found.renames.items()
         ),
     )
 
@@ -84,6 +104,7 @@ def effective_moves(
 ) -> dict[str, str]:
     """The renames that apply now: the old id runs and is no longer declared, the new one is and does not."""
     found: dict[str, str] = {}
+    taken: set[str] = set()
     for old in moved:
         if old in desired or old not in actual:
             continue
@@ -91,8 +112,9 @@ def effective_moves(
         while new in moved and new not in desired and new not in seen:
             seen.add(new)
             new = moved[new]
-        if new in desired and new not in actual and new not in found.values():
+        if new in desired and new not in actual and new not in taken:
             found[old] = new
+            taken.add(new)
     return found
 
 

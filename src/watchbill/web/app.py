@@ -18,8 +18,9 @@ from starlette.types import ASGIApp
 from watchbill.domain.errors import WatchbillError
 from watchbill.domain.messages import ConfigReloaded, ReloadConfig
 from watchbill.ports import Offload, ResultRepository
-from watchbill.web.answers import rejection_answer, reload_answer
+from watchbill.web.answers import change_answer, rejection_answer, reload_answer
 from watchbill.web.api import Api
+from watchbill.web.encoding import encoded, encoded_list, object_of
 from watchbill.web.guard import Guarded, refuse_cross_site
 from watchbill.web.large import Outbox
 from watchbill.web.page import landing_page
@@ -125,8 +126,21 @@ class Site:
             return _answer(request, rejection_answer(error), 500)
         for event in events:
             if isinstance(event, ConfigReloaded):
-                return _answer(request, reload_answer(event), 200)
+                return await self._reloaded(request, event)
         return _answer(request, {"error": "the reload did not say what it did"}, 500)
+
+    async def _reloaded(self, request: Request, event: ConfigReloaded) -> Response:
+        answer, plan = reload_answer(event), event.plan
+        if request.headers.get("accept", "").startswith("text/plain"):
+            return _answer(request, answer, 200)
+        checks = {
+            "added": encoded(plan.added),
+            "changed": await encoded_list(plan.changed, change_answer),
+            "removed": encoded(plan.removed),
+            "moved": await encoded_list(plan.moved, change_answer),
+        }
+        members = {name: encoded(value) for name, value in answer.items()}
+        return self._parts.outbox.json(object_of({**members, "checks": object_of(checks)}))
 
 
 def accepts_gzip(header: str) -> bool:
