@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import gc
+import weakref
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
@@ -368,5 +370,29 @@ def test_of_a_thousand_running_checks_a_reload_touches_those_that_changed() -> N
             assert {row.unaccounted for row in rows.values()} == {0}
             assert all(row.success + row.skipped == row.expected for row in rows.values())
             assert len(await stand.storage.spans("renamed")) == 2
+
+    on_virtual_time(main)
+
+
+def test_a_check_that_was_replaced_lives_on_nowhere() -> None:
+    """Each reload of ten thousand changed checks would else cost what they take."""
+
+    async def main() -> None:
+        async with open_stand() as stand:
+            ports = Ports(
+                clock=stand.clock,
+                network=stand.network,
+                storage=stand.storage,
+                load_config=stand.file.load,
+                offload=inline,
+            )
+            async with open_app(config_of(check("a")), ports) as app:
+                former = weakref.ref(app.loaded.config.checks["a"])
+                stand.file.content = config_of(check("a", interval="1m"))
+                await anyio.sleep(10)
+                await app.bus.send(ReloadConfig("test"))
+                await anyio.sleep(120)  # a store remembers its last batch
+                gc.collect()
+                assert former() is None
 
     on_virtual_time(main)

@@ -144,6 +144,7 @@ async def open_app(
         version=version,
     )
     app = App(loaded, location, ports.clock, bus, board, scheduler, writer, metrics)
+    del loaded  # a reload replaces it, and then it must not live on in here
     for command, handler in _commands(app, registry, ports, execute).items():
         bus.handle(command, handler)
     for event, subscribers in _subscribers(app).items():
@@ -157,6 +158,7 @@ async def open_app(
         async with anyio.create_task_group() as probing:
             await probing.start(scheduler.run, name="scheduler")
             group.start_soon(_count_missed, app, _missed_over_restart(opening, at), name="missed slots")
+            del opening  # ten thousand results
             app.started = True
             try:
                 yield app

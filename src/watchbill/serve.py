@@ -66,7 +66,7 @@ def run(options: Options) -> int:
     # Until the receiver stands, a reload that comes too early must not end the process.
     signal.signal(signal.SIGHUP, signal.SIG_IGN)
     loader = Loader(options.config)
-    loaded = loader.start()
+    loader.start()
     _raise_descriptor_limit()
     with heap.tended(), open_log(level=options.log_level, form=options.log_format) as lines:
         try:
@@ -75,7 +75,6 @@ def run(options: Options) -> int:
                 _main,
                 options,
                 loader,
-                loaded,
                 sockets,
                 lines,
                 backend="asyncio",
@@ -89,9 +88,7 @@ def run(options: Options) -> int:
             raise
 
 
-async def _main(
-    options: Options, loader: Loader, loaded: LoadedConfig, sockets: Sequence[socket], lines: LineWriter
-) -> int:
+async def _main(options: Options, loader: Loader, sockets: Sequence[socket], lines: LineWriter) -> int:
     stop = anyio.Event()
     async with AsyncExitStack() as stack:
         signals = stack.enter_context(
@@ -110,7 +107,13 @@ async def _main(
         http = HttpTally()
         sources = Sources(log=lines.statistics, http=http.statistics)
         app = await stack.enter_async_context(
-            open_app(loaded, ports, location=options.location, sources=sources, version=version("watchbill"))
+            open_app(
+                loader.first(),
+                ports,
+                location=options.location,
+                sources=sources,
+                version=version("watchbill"),
+            )
         )
         app.bus.subscribe(ConfigReloaded, lambda _: heap.settle(), name="heap")
         web = create_app(

@@ -9,7 +9,6 @@ from __future__ import annotations
 import os
 import weakref
 from collections.abc import Mapping
-from functools import partial
 from itertools import count
 from pathlib import Path
 from typing import Any
@@ -35,17 +34,26 @@ class Loader:
     def __init__(self, path: str) -> None:
         self._path = path
         self._known: dict[str, tuple[weakref.ref[Check], bytes]] = {}
+        self._first: LoadedConfig | None = None
 
-    def start(self) -> LoadedConfig:
-        """The first time, before there is an event loop to hold.
+    def start(self) -> None:
+        """Load for the first time, before there is an event loop to hold; :meth:`first` hands it over.
 
         :raises ConfigError: the configuration is not valid.
         :raises WatchbillError: the worker ended before it could say.
         """
         if _size(self._path) <= SMALL_BYTES:
-            return load(self._path, environ=os.environ)
-        options = {"use_uvloop": True}
-        return anyio.run(partial(self.load, {}), backend="asyncio", backend_options=options)
+            self._first = load(self._path, environ=os.environ)
+        else:
+            options = {"use_uvloop": True}
+            self._first = anyio.run(self.load, {}, backend="asyncio", backend_options=options)
+
+    def first(self) -> LoadedConfig:
+        """What was loaded at the start, once: whoever kept it would keep every check that a reload replaces."""
+        loaded, self._first = self._first, None
+        if loaded is None:
+            raise LookupError("nothing was loaded, or it was handed over before")
+        return loaded
 
     async def load(self, running: Mapping[str, Check]) -> LoadedConfig:
         """A check that is declared as it runs is the object that runs.
