@@ -6,7 +6,7 @@ import gzip
 import threading
 import time
 import urllib.request
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import closing, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -59,12 +59,19 @@ class Slots:
 
 @contextmanager
 def watchbill(
-    folder: Path, checks: Mapping[str, str], *, interval: str = "1s", head: str = ""
+    folder: Path,
+    checks: Mapping[str, str],
+    *,
+    interval: str = "1s",
+    head: str = "",
+    prefix: Sequence[str] = PIN,
+    environ: Mapping[str, str] | None = None,
 ) -> Iterator[Exporter]:
     """One that probes these checks on the measured core, in a new folder."""
     folder.mkdir(parents=True)
-    declared.write(folder / "checks.yaml", checks, interval=interval, head=head)
-    with exporter(folder / "checks.yaml", folder, port=free_port(), prefix=PIN) as running:
+    file = folder / "checks.yaml"
+    declared.write(file, checks, interval=interval, head=head)
+    with exporter(file, folder, port=free_port(), prefix=prefix, environ=environ) as running:
         yield running
 
 

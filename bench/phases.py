@@ -6,15 +6,14 @@ counted in that phase beyond them (and beyond what the phase takes anyway), and 
 
 from __future__ import annotations
 
-import argparse
-import sys
+from collections.abc import Sequence
 from dataclasses import dataclass
 from statistics import median
 
-import anyio
 from tests.probes.support import Prober, open_prober
 from tests.slow_servers import INJECTIONS, RESENT_SYN_SECONDS, Injection, check_type
 
+from bench.tables import Table
 from watchbill.domain.results import Result
 
 INJECTED_SECONDS = 0.2
@@ -69,22 +68,18 @@ async def measure_all(rounds: int) -> list[Figures]:
         return [await measure(probe, injection, rounds) for injection in INJECTIONS]
 
 
-def main(arguments: list[str] | None = None) -> int:
-    parser = argparse.ArgumentParser(prog="python -m bench phases", description=__doc__)
-    parser.add_argument("--rounds", type=int, default=5)
-    asked = parser.parse_args(arguments)
-    found = anyio.run(measure_all, asked.rounds, backend_options={"use_uvloop": True})
-    print(
-        f"{'probe':<28} {'phase':<11} {'injected ms':>11} {'usual ms':>9} {'beyond ms':>10} {'sum off by us':>14}"
-    )
-    for figures in found:
-        print(
-            f"{figures.injection!s:<28} {figures.injection.phase:<11} {figures.injected * 1e3:>11.2f} "
-            f"{figures.usual * 1e3:>9.2f} {figures.beyond * 1e3:>+10.2f} {abs(figures.unaccounted) * 1e6:>14.2f}"
-            f"{'' if figures.exact else '  <- not exact'}"
+def table(found: Sequence[Figures]) -> Table:
+    rows = [
+        (
+            str(figures.injection),
+            figures.injection.phase,
+            f"{figures.injected * 1e3:.1f}",
+            f"{figures.usual * 1e3:.2f}",
+            f"{figures.beyond * 1e3:+.2f}",
+            f"{abs(figures.unaccounted) * 1e6:.0f}",
+            "yes" if figures.exact else "no",
         )
-    return 0 if all(figures.exact for figures in found) else 1
-
-
-if __name__ == "__main__":
-    sys.exit(main())
+        for figures in found
+    ]
+    heads = ("probe", "phase", "injected, ms", "usual, ms", "beyond, ms", "sum off by, us", "exact")
+    return Table("phases", heads, rows)

@@ -25,6 +25,19 @@ class Table:
         text = "\n".join("| " + " | ".join(line) + " |" for line in lines)
         return "\n\n".join([text, *self.notes])
 
+    def text(self) -> str:
+        """For a terminal: columns in line, numbers to the right."""
+        lines = [self.heads, *self.rows]
+        widths = [max(len(cell) for cell in column) for column in zip(*lines, strict=True)]
+        aligned = (
+            "  ".join(
+                cell.rjust(width) if column else cell.ljust(width)
+                for column, (cell, width) in enumerate(zip(line, widths, strict=True))
+            )
+            for line in lines
+        )
+        return "\n".join([*aligned, *self.notes])
+
 
 def written(page: str, name: str, text: str) -> str:
     """The page with this between the markers of that name.

@@ -1,0 +1,93 @@
+"""The sections of the bench: each measures one thing and tells it in tables."""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import anyio
+
+from bench import hanging, latency, phases, profile, ratios, saturation, scale
+from bench.declared import TYPES
+from bench.tables import Table
+from bench.targets import Targets
+
+RATES = (100, 500, 1000)
+
+
+@dataclass(frozen=True)
+class Setting:
+    """Where a section works, and against what."""
+
+    folder: Path
+    targets: Targets
+    asked: argparse.Namespace
+
+
+def measure_ratios(setting: Setting) -> Sequence[Table]:
+    asked = setting.asked
+    cells = ratios.compare(
+        setting.folder, setting.targets,
+        kinds=asked.types or TYPES, rates=asked.rates or RATES, runs=asked.runs, seconds=asked.seconds,
+    )  # fmt: skip
+    return [ratios.table(cells)]
+
+
+def measure_scale(setting: Setting) -> Sequence[Table]:
+    """10,000 checks every 10 s; the cost of one is compared at the same rate, with 1,000 checks every second."""
+    seconds = setting.asked.seconds or 300
+    steady = max(seconds / 5, 15)
+    large = scale.loaded(
+        setting.folder / "large", setting.targets, checks=10_000, interval=10, seconds=seconds, steady=steady
+    )
+    small = scale.loaded(
+        setting.folder / "small", setting.targets, checks=1_000, interval=1, seconds=1, steady=steady
+    )
+    return [scale.table(large, small)]
+
+
+def measure_saturation(setting: Setting) -> Sequence[Table]:
+    seconds = setting.asked.seconds or 15
+    return [saturation.measure(setting.folder, setting.targets, kind="http", seconds=seconds)]
+
+
+def measure_hanging(setting: Setting) -> Sequence[Table]:
+    return [hanging.measure(setting.folder, setting.targets, seconds=setting.asked.seconds or 40)]
+
+
+def measure_latency(setting: Setting) -> Sequence[Table]:
+    return [latency.measure(setting.folder, seconds=setting.asked.seconds or 20)]
+
+
+def measure_phases(setting: Setting) -> Sequence[Table]:
+    return [phases.table(anyio.run(phases.measure_all, 5, backend_options={"use_uvloop": True}))]
+
+
+def measure_profile(setting: Setting) -> Sequence[Table]:
+    asked = setting.asked
+    return [
+        table
+        for kind in asked.types or ["http"]
+        for rate in asked.rates or [500]
+        for table in profile.measure(
+            setting.folder / f"{kind}-{rate}",
+            setting.targets,
+            kind=kind,
+            rate=rate,
+            seconds=asked.seconds or 10,
+        )
+    ]
+
+
+SECTIONS: dict[str, Callable[[Setting], Sequence[Table]]] = {
+    "ratios": measure_ratios,
+    "saturation": measure_saturation,
+    "scale": measure_scale,
+    "hanging": measure_hanging,
+    "latency": measure_latency,
+    "phases": measure_phases,
+    "profile": measure_profile,
+}
+BY_DEFAULT = tuple(name for name in SECTIONS if name != "profile")
