@@ -16,6 +16,7 @@ from watchbill.domain.results import Failure, Reason
 from watchbill.ports import NetworkError, Offload
 from watchbill.probes.answer import Answer
 from watchbill.probes.attempt import Attempt
+from watchbill.probes.decoding import DecodingError, decoding_of
 
 OFFLOADED_BYTES = 64 * 1024
 """A larger body is judged off the event loop..."""
@@ -23,7 +24,8 @@ OFFLOADED_COSTLY_BYTES = 8 * 1024
 """...and one of this size where patterns or JSON are judged, which take up to 5 us a byte."""
 JUDGING_SECONDS = 5
 MOST_CODINGS = 2
-LARGE_STEP = 256 * 1024
+PACKED_MORE_BYTES = 64 * 1024
+"""A body may be larger packed than unpacked, by little."""
 # What a target names is looked up among Python's codecs, some of which take quadratic time or are not for text.
 _CHARSETS = re.compile(
     r"utf-?(8|16|16-?le|16-?be|32)|(us-)?ascii|iso-8859-(1|2|3|4|5|6|7|8|9|10|11|13|14|15|16)|latin-?1"
@@ -45,26 +47,40 @@ async def pass_over(answer: Answer, attempt: Attempt, *, limit: int) -> None:
 
 async def read_body(response: httpx2.Response, attempt: Attempt, *, limit: int) -> tuple[bytes, bool]:
     """The decoded body up to ``limit`` bytes, and whether there was more."""
-    if response.headers.get("content-encoding", "").count(",") >= MOST_CODINGS:
+    codings = _codings(response)
+    parts: list[bytes] = []
+    size = received = 0
+    try:
+        most = limit + limit // 8 + PACKED_MORE_BYTES
+        decoding = decoding_of(codings, most)
+        async with aclosing(response.aiter_raw()) as pieces:
+            async for piece in pieces:
+                received += len(piece)
+                for step in decoding.feed(piece):
+                    parts.append(step[: limit - size])
+                    size += len(step)
+                    if codings:
+                        await anyio.lowlevel.checkpoint()  # unfolding goes on without waiting for anything
+                    if size > limit:
+                        break
+                if size > limit or received > most or decoding.cut:
+                    break
+            else:
+                decoding.finish()
+    except DecodingError as error:
+        raise NetworkError(Reason.PROTOCOL, f"the body is not valid {', '.join(codings)}: {error}") from error
+    attempt.facts["body_bytes"] = min(size, limit)
+    return b"".join(parts), size > limit or received > most or decoding.cut
+
+
+def _codings(response: httpx2.Response) -> list[str]:
+    listed = response.headers.get("content-encoding", "").lower()
+    codings = [coding for token in listed.split(",") if (coding := token.strip()) not in {"", "identity"}]
+    if len(codings) > MOST_CODINGS:
         raise NetworkError(
             Reason.PROTOCOL, f"the body must have at most {MOST_CODINGS} content codings, has more"
         )
-    parts: list[bytes] = []
-    size = 0
-    try:
-        async with aclosing(response.aiter_bytes()) as chunks:  # decodes in steps of at most 1 MiB
-            async for chunk in chunks:
-                size += len(chunk)
-                parts.append(chunk)
-                if len(chunk) >= LARGE_STEP:
-                    await anyio.lowlevel.checkpoint()  # unfolding goes on without waiting for anything
-                if size > limit:
-                    break
-    except httpx2.DecodingError as error:
-        coding = response.headers.get("content-encoding", "")
-        raise NetworkError(Reason.PROTOCOL, f"the body is not valid {coding}: {error}") from error
-    attempt.facts["body_bytes"] = min(size, limit)
-    return b"".join(parts)[:limit], size > limit
+    return codings
 
 
 async def judge_body(
