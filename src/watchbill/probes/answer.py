@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import AsyncIterator
-from typing import Any
+from typing import Any, NoReturn
 
 import httptools
 import httpx2
@@ -19,9 +19,13 @@ MOST_HEAD_BYTES = 64 * 1024
 _MOST_HEAD = f"{MOST_HEAD_BYTES // 1024} KiB"
 MOST_FIELDS = 200
 MOST_INTERIM = 20
+MOST_FRAMING = 32
+"""Bytes of chunk sizes, extensions and trailers for each byte of the body, beyond what a head may have."""
 SHOWN_START = 40
 _START = b"HTTP/"
 _VERSIONS = frozenset({"1.0", "1.1"})
+_TRANSFERS = frozenset({b"", b",chunked", b",identity"})
+UNASKED_SWITCH = "the server switched protocols without being asked"
 
 
 class Answer(httpx2.AsyncByteStream):
@@ -41,6 +45,7 @@ class Answer(httpx2.AsyncByteStream):
         self._start = b""
         self._head_bytes = 0
         self._field_bytes = 0
+        self._framing_bytes = 0
         self._interim = 0
         self._head_done = False
         self._done = False
@@ -82,7 +87,10 @@ class Answer(httpx2.AsyncByteStream):
                 raise StopAsyncIteration
             data = await self._connection.receive()
             if data:
+                self._framing_bytes += len(data)
                 self._feed(data)
+                if self._framing_bytes > MOST_HEAD_BYTES:
+                    raise NetworkError(Reason.PROTOCOL, "the response is more framing than content")
             elif self._bounded:
                 raise NetworkError(Reason.RESET, "the server hung up in the middle of the response's body")
             else:
@@ -98,9 +106,7 @@ class Answer(httpx2.AsyncByteStream):
             if self._upgradable:
                 self._done = True
                 return
-            raise NetworkError(
-                Reason.PROTOCOL, "the server switched protocols without being asked"
-            ) from error
+            raise NetworkError(Reason.PROTOCOL, UNASKED_SWITCH) from error
         except httptools.HttpParserError as error:
             if self._problem is not None:
                 raise self._problem from error
@@ -130,10 +136,13 @@ class Answer(httpx2.AsyncByteStream):
             return
         self.version = self._parser.get_http_version()
         if self.version not in _VERSIONS:
-            self._problem = NetworkError(Reason.PROTOCOL, f"the response is not HTTP/1.1 but {self.version}")
-            raise self._problem
+            self._violation(f"the response is not HTTP/1.1 but {self.version}")
+        if self.status < 100:
+            self._violation(f"the response is not HTTP/1.1: there is no status {self.status:03}")
+        if self.status == 101 and not self._upgradable:
+            self._violation(UNASKED_SWITCH)
+        self._bounded = self._has_bounds()
         self._head_done = True
-        self._bounded = any(_bounds(name.lower(), value) for name, value in self.headers)
         if self._bodiless:
             self._done = True
 
@@ -141,25 +150,32 @@ class Answer(httpx2.AsyncByteStream):
         self.headers.clear()
         self._interim += 1
         if self._interim > MOST_INTERIM:
-            self._problem = NetworkError(
-                Reason.PROTOCOL, f"the server sent more than {MOST_INTERIM} interim (1xx) responses"
-            )
-            raise self._problem
+            self._violation(f"the server sent more than {MOST_INTERIM} interim (1xx) responses")
+
+    def _has_bounds(self) -> bool:
+        """Whether the head says where the body ends (RFC 9112 §6.3); else the end of the connection does."""
+        known, coding = False, b""
+        for name, value in self.headers:
+            if len(name) == 14:
+                known = known or name.lower() == b"content-length"
+            elif len(name) == 17 and name.lower() == b"transfer-encoding":
+                coding += b"," + value.lower().replace(b" ", b"")
+        if coding not in _TRANSFERS:
+            self._violation("the response is in a transfer coding that was not asked for")
+        return known or coding == b",chunked"
+
+    def _violation(self, message: str) -> NoReturn:
+        self._problem = NetworkError(Reason.PROTOCOL, message)
+        raise self._problem
 
     def on_body(self, data: bytes) -> None:
         if not self._done:
             self._chunks.append(data)
+            self._framing_bytes -= MOST_FRAMING * len(data)
 
     def on_message_complete(self) -> None:
         if self._head_done:
             self._done = True
-
-
-def _bounds(name: bytes, value: bytes) -> bool:
-    """Whether that field says where the body ends (RFC 9112 §6.3); else the end of the connection does."""
-    if name == b"transfer-encoding":
-        return value.lower().rpartition(b",")[2].strip() == b"chunked"
-    return name == b"content-length"
 
 
 def _flood(limit: str) -> NetworkError:

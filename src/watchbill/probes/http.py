@@ -23,6 +23,8 @@ from watchbill.probes.connections import way
 from watchbill.probes.redirects import Headers, follow, leads_on
 from watchbill.probes.transport import Outgoing, ProbeTransport, as_response, outgoing_of
 
+LONGEST_DATE = 64
+
 
 async def probe(
     check: Http,
@@ -107,7 +109,7 @@ def _judge_head(expect: HttpExpect, answer: Answer, attempt: Attempt) -> None:
     lengths = answer.values(b"content-length")
     attempt.facts["content_length"] = int(lengths[0]) if len(lengths) == 1 and lengths[0].isdigit() else -1
     for date in answer.values(b"last-modified"):
-        if modified := _seconds(date):
+        if len(date) <= LONGEST_DATE and (modified := _seconds(date)):
             attempt.facts["last_modified"] = modified
     if not status_meets(expect.status, status):
         attempt.fail(Reason.STATUS, f"status must be {' or '.join(expect.status)}, got {status}")

@@ -18,6 +18,7 @@ from watchbill.probes.answer import Answer
 from watchbill.probes.attempt import Attempt
 from watchbill.probes.transport import ProbeTransport, as_response
 
+LONGEST_NAME = 253
 Headers = list[tuple[bytes, bytes]]
 _STATUSES = frozenset({301, 302, 303, 307, 308})
 
@@ -99,6 +100,8 @@ def _next_request(response: httpx2.Response) -> httpx2.Request:
         raise NetworkError(
             Reason.REDIRECT, f"redirect to {_shown(request.url)} refused: only http and https are followed"
         )
+    if len(request.url.raw_host) > LONGEST_NAME:  # nobody may fill what is remembered by name
+        raise NetworkError(Reason.REDIRECT, "the redirect leads to a name that is too long for one")
     if request.url.port is not None and not 0 < request.url.port < 1 << 16:
         raise NetworkError(
             Reason.REDIRECT, f"redirect to {_shown(request.url)} refused: there is no such port"
