@@ -6,6 +6,7 @@ packet answers which question. No time limit, no retry and no choice of server h
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import lru_cache
 
@@ -25,6 +26,7 @@ from watchbill.ports import Connection, Datagrams, NetworkError
 
 EDNS_PAYLOAD = 1232
 """What fits every path without fragments (DNS flag day 2020)."""
+IDENTITIES_AT_ONCE = 128
 MAX_CNAMES = 8
 MAX_RECORDS = 1024
 """Reading this many holds the event loop 30 ms; a message of 64 KiB may hold four times as many."""
@@ -97,7 +99,7 @@ def make_query(name: dns.name.Name, record: str, *, payload: int | None = None) 
 
 async def ask_datagrams(query: Query, channel: Datagrams) -> bytes:
     """Send once and wait for the packet that answers; all others (wrong id, other questions) are ignored."""
-    identity = _identity()
+    identity = next(_IDENTITIES)
     await channel.send(identity + query.body)
     while not query.answered_by(packet := await channel.receive(), identity):
         await anyio.lowlevel.checkpoint()  # a flood of strangers must not hold the loop
@@ -110,7 +112,7 @@ async def ask_stream(query: Query, connection: Connection) -> bytes:
     :raises NetworkError: ``reset`` where the stream ends early, ``protocol`` where the message answers another
         question.
     """
-    identity = _identity()
+    identity = next(_IDENTITIES)
     await connection.send(len(query.wire).to_bytes(2, "big") + identity + query.body)
     buffer = bytearray()
     wanted = 2
@@ -174,5 +176,12 @@ def show_name(name: dns.name.Name) -> str:
     return name.to_text(omit_final_dot=True) if name != dns.name.root else "."
 
 
-def _identity() -> bytes:
-    return dns.entropy.random_16().to_bytes(2, "big")
+def _identities() -> Iterator[bytes]:
+    """Unpredictable ids. The kernel is asked for many at once, since each asking takes 2 us."""
+    while True:
+        pool = dns.entropy.system_random.randbytes(2 * IDENTITIES_AT_ONCE)
+        for start in range(0, len(pool), 2):
+            yield pool[start : start + 2]
+
+
+_IDENTITIES = _identities()
