@@ -178,8 +178,10 @@ def show_name(name: dns.name.Name) -> str:
 
 def _identities() -> Iterator[bytes]:
     """Unpredictable ids. The kernel is asked for many at once, since each asking takes 2 us."""
+    random = dns.entropy.system_random
+    assert random is not None  # noqa: S101 - every system that watchbill runs on has one
     while True:
-        pool = dns.entropy.system_random.randbytes(2 * IDENTITIES_AT_ONCE)
+        pool = random.randbytes(2 * IDENTITIES_AT_ONCE)
         for start in range(0, len(pool), 2):
             yield pool[start : start + 2]
 

@@ -176,6 +176,7 @@ class FakeSocket:
     sending: deque[OSError] = field(default_factory=deque)
     errors: deque[Delivery] = field(default_factory=deque)
     received: deque[Delivery] = field(default_factory=deque)
+    dropped: int = 0
     closed: bool = False
 
     def __post_init__(self) -> None:
@@ -190,6 +191,9 @@ class FakeSocket:
 
     def setsockopt(self, level: int, name: int, value: object) -> None:
         self.options.append((level, name))
+
+    def getsockopt(self, level: int, name: int, size: int) -> bytes:
+        return struct.pack("=9I", *[0] * 8, self.dropped)
 
     def bind(self, address: tuple[str, int]) -> None: ...
 

@@ -1,4 +1,9 @@
-"""ICMP echo: one socket per address family (and declared source) for all checks, opened with the first request."""
+"""ICMP echo: one socket per address family (and declared source) for all checks, opened with the first request.
+
+A reply counts only where address, sequence number and an unpredictable token are those of a request that is still
+awaited, so neither a stranger's nor a late one is taken for another's. Its round trip ends when the kernel took it in, not when this
+process came to read it.
+"""
 
 from __future__ import annotations
 
@@ -6,13 +11,12 @@ import asyncio
 import errno
 import secrets
 import socket
-import struct
 import time
-from collections.abc import Callable
+from collections.abc import Iterator
 from contextlib import suppress
 from dataclasses import dataclass
+from functools import lru_cache
 from ipaddress import ip_address
-from typing import TypeAlias
 
 from watchbill.domain.reach import IpFamily
 from watchbill.domain.results import Reason
@@ -25,33 +29,28 @@ from watchbill.net.icmppackets import (
     read_ipv4,
     read_message,
     read_undelivered,
-    wanted_types,
     what_was_said,
 )
-from watchbill.net.sources import bind_to
+from watchbill.net.icmpsockets import (
+    ANCILLARY_BYTES,
+    PACKET_BYTES,
+    Ancillary,
+    OpenSocket,
+    beside,
+    open_icmp,
+    packets_dropped,
+    reported,
+)
 from watchbill.ports import EchoReply, NetworkError
 
-OpenSocket: TypeAlias = Callable[[int, int, int], socket.socket]
-"""(family, kind, protocol) -> a socket, as ``socket.socket``."""
-
-RECEIVE_BUFFER_BYTES = 4 << 20
 DRAINED_AT_ONCE = 128
+SENT_AT_ONCE = 64
+"""After so many requests in one turn of the loop their replies are read, lest they fill the buffer meanwhile."""
+TOKENS_AT_ONCE = 128
 FULL_BUFFER_PAUSE_SECONDS = 0.002
 FULL_BUFFER_TRIES = 100
-_PERMISSION_HELP = (
-    "the kernel allows this process no ICMP socket: let sysctl net.ipv4.ping_group_range include its group "
-    '(for all: "0 2147483647") or give it the capability CAP_NET_RAW'
-)
 _FULL = frozenset({errno.EAGAIN, errno.ENOBUFS})
-_DENIED = frozenset({errno.EACCES, errno.EPERM})
-# Linux' numbers that the socket module does not name.
-_SOL_RAW, _ICMP_FILTER, _SO_RCVBUFFORCE = 255, 1, 33
-_IP_TTL, _IP_RECVERR, _IP_RECVTTL = 2, 11, 12
-_IPV6_RECVERR = 25
-_EXTENDED_ERROR = struct.Struct("=IBBBB")
-_FROM_ICMP = frozenset({2, 3})
-_ANCILLARY_BYTES = 256
-_PACKET_BYTES = 2048
+_DROPPED = "this machine dropped replies for want of room, this one's perhaps: raise sysctl net.core.rmem_max"
 
 
 @dataclass(slots=True, eq=False)
@@ -76,61 +75,19 @@ class Echo:
         """One request to one literal address; ``None`` when no reply came in time.
 
         :raises NetworkError: ``unreachable`` where a router or the host says so, ``network`` where no route
-            leads there, ``permission`` where the kernel allows no ICMP socket, ``descriptors``.
+            leads there, ``permission`` where the kernel allows no ICMP socket, ``descriptors``, ``internal``
+            where this machine dropped replies.
         """
         family: IpFamily = 6 if ":" in address else 4
         channel = self._channels.get((family, source))
         if channel is None:
-            opened = _open(family, self._open_socket, source)
+            opened = open_icmp(family, self._open_socket, source)
             channel = self._channels[family, source] = _Channel(*opened, family=family)
         return await channel.echo(address, timeout_seconds)
 
     async def aclose(self) -> None:
         while self._channels:
             self._channels.popitem()[1].close()
-
-
-def _open(family: IpFamily, open_socket: OpenSocket, source: str | None = None) -> tuple[socket.socket, bool]:
-    """A socket, and whether it is a raw one. Not being allowed is not remembered: it can be mended."""
-    address_family = socket.AF_INET if family == 4 else socket.AF_INET6
-    protocol = socket.IPPROTO_ICMP if family == 4 else socket.IPPROTO_ICMPV6
-    for kind in (socket.SOCK_DGRAM, socket.SOCK_RAW):
-        try:
-            channel = open_socket(address_family, kind, protocol)
-        except OSError as error:
-            if error.errno not in _DENIED:
-                raise network_error(error, f"opening an ICMP socket for IPv{family}") from error
-        else:
-            try:
-                raw = kind == socket.SOCK_RAW
-                return _prepared(channel, family, raw=raw, source=source), raw
-            except BaseException:
-                channel.close()
-                raise
-    raise NetworkError(Reason.PERMISSION, _PERMISSION_HELP)
-
-
-def _prepared(
-    channel: socket.socket, family: IpFamily, *, raw: bool, source: str | None = None
-) -> socket.socket:
-    channel.setblocking(False)
-    try:
-        channel.setsockopt(socket.SOL_SOCKET, _SO_RCVBUFFORCE, RECEIVE_BUFFER_BYTES)
-    except OSError:  # takes CAP_NET_ADMIN
-        channel.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, RECEIVE_BUFFER_BYTES)
-    level = socket.IPPROTO_IP if family == 4 else socket.IPPROTO_IPV6
-    channel.setsockopt(level, _IP_RECVTTL if family == 4 else socket.IPV6_RECVHOPLIMIT, 1)
-    if raw:
-        channel.setsockopt(
-            _SOL_RAW if family == 4 else socket.IPPROTO_ICMPV6, _ICMP_FILTER, wanted_types(family)
-        )
-    else:
-        channel.setsockopt(level, _IP_RECVERR if family == 4 else _IPV6_RECVERR, 1)
-        if source is None:
-            channel.bind(("0.0.0.0" if family == 4 else "::", 0))  # noqa: S104 - this chooses the identifier
-    if source is not None:
-        bind_to(channel, source)
-    return channel
 
 
 class _Channel:
@@ -143,7 +100,11 @@ class _Channel:
         # The kernel puts its own identifier into what a datagram socket sends.
         self._identifier = secrets.randbits(16) if raw else channel.getsockname()[1]
         self._sequence = secrets.randbits(16)
+        self._tokens = _tokens()
         self._awaited: dict[tuple[bytes, int], _Awaited] = {}
+        self._unread = 0
+        self._dropped = 0
+        self._dropped_by_ns = 0
         self._seen_error = False
         self._loop = asyncio.get_running_loop()
         self._loop.add_reader(channel.fileno(), self._readable)
@@ -155,9 +116,8 @@ class _Channel:
             _settle(awaited, NetworkError(Reason.INTERNAL, "the ICMP socket was closed"))
 
     async def echo(self, address: str, timeout_seconds: float) -> EchoReply | None:
-        destination = ip_address(address.partition("%")[0]).packed
-        key = self._next_key(destination)
-        awaited = _Awaited(secrets.token_bytes(TOKEN_BYTES), 0, self._loop.create_future())
+        key = self._next_key(_packed(address))
+        awaited = _Awaited(next(self._tokens), 0, self._loop.create_future())
         self._awaited[key] = awaited
         timer = self._loop.call_later(timeout_seconds, _settle, awaited, None)
         try:
@@ -166,7 +126,9 @@ class _Channel:
         finally:
             timer.cancel()
             del self._awaited[key]
-        if isinstance(answer, NetworkError):
+        if answer is None:
+            self._lost(awaited)
+        elif isinstance(answer, NetworkError):
             raise answer
         return answer
 
@@ -177,6 +139,14 @@ class _Channel:
                 return destination, self._sequence
         raise NetworkError(Reason.INTERNAL, "65,536 echo requests to one address are on their way already")
 
+    def _lost(self, awaited: _Awaited) -> None:
+        """A loss is the target's only where this machine threw nothing away since the request left."""
+        dropped = packets_dropped(self._socket) if self._socket.fileno() >= 0 else self._dropped
+        if dropped != self._dropped:
+            self._dropped, self._dropped_by_ns = dropped, time.perf_counter_ns()
+        if awaited.sent_ns <= self._dropped_by_ns:
+            raise NetworkError(Reason.INTERNAL, _DROPPED)
+
     # --- out ----------------------------------------------------------------------------------------
 
     async def _send(self, address: str, sequence: int, awaited: _Awaited) -> None:
@@ -184,6 +154,9 @@ class _Channel:
         for _ in range(FULL_BUFFER_TRIES):
             error = self._send_once(packet, address, awaited)
             if error is None:
+                self._unread += 1
+                if self._unread >= SENT_AT_ONCE:
+                    self._readable()
                 return
             if error.errno not in _FULL:
                 raise network_error(error, f"sending an echo request to {address}") from error
@@ -210,40 +183,46 @@ class _Channel:
     # --- in -----------------------------------------------------------------------------------------
 
     def _readable(self) -> None:
+        self._unread = 0
         drained = 0
         for _ in range(DRAINED_AT_ONCE):
             try:
-                packet, ancillary, _, source = self._socket.recvmsg(_PACKET_BYTES, _ANCILLARY_BYTES)
+                packet, ancillary, _, source = self._socket.recvmsg(PACKET_BYTES, ANCILLARY_BYTES)
             except BlockingIOError:
                 break
             except OSError:
                 self._seen_error = True  # the error of some packet; the error queue says of which
                 continue
             drained += 1
-            self._take(packet, ancillary, source[0], time.perf_counter_ns())
+            self._take(packet, ancillary, source[0])
         if not self._raw:
             self._drain_errors()
             if self._seen_error or not drained:
                 self._listen_again()
 
-    def _take(self, packet: bytes, ancillary: list[tuple[int, int, bytes]], source: str, now_ns: int) -> None:
+    def _take(self, packet: bytes, ancillary: Ancillary, source: str) -> None:
+        hop_limit, arrived_ns = beside(ancillary)
         if self._raw and self._family == 4:
             message = read_ipv4(packet)
         else:
-            message = read_message(self._family, packet, hop_limit=_hop_limit(ancillary))
+            message = read_message(self._family, packet, hop_limit=hop_limit)
         if message is None or message.identifier != self._identifier:
             return
         if isinstance(message, Undelivered):
             self._undelivered(message, source)
-            return
-        self._echoed(message, source, now_ns)
+        else:
+            self._echoed(message, source, arrived_ns)
 
-    def _echoed(self, message: Echoed, source: str, now_ns: int) -> None:
+    def _echoed(self, message: Echoed, source: str, arrived_ns: int | None) -> None:
         # A reply comes from the address that was asked (RFC 1122 §3.2.2.6); with any other it is not one.
-        replier = ip_address(source.partition("%")[0]).packed
-        awaited = self._awaited.get((replier, message.sequence))
-        if awaited is not None and secrets.compare_digest(awaited.token, message.token):
-            _settle(awaited, EchoReply((now_ns - awaited.sent_ns) / 1e9, message.hop_limit))
+        awaited = self._awaited.get((_packed(source), message.sequence))
+        if awaited is None or not secrets.compare_digest(awaited.token, message.token):
+            return
+        waited_ns = time.time_ns() - arrived_ns if arrived_ns is not None else 0
+        took_ns = time.perf_counter_ns() - awaited.sent_ns
+        if 0 < waited_ns < took_ns:  # else the wall clock was set in between
+            took_ns -= waited_ns
+        _settle(awaited, EchoReply(took_ns / 1e9, message.hop_limit))
 
     def _undelivered(self, message: Undelivered, said_by: str) -> None:
         awaited = self._awaited.get((message.destination, message.sequence))
@@ -258,24 +237,22 @@ class _Channel:
         for _ in range(DRAINED_AT_ONCE):
             try:
                 request, ancillary, _, place = self._socket.recvmsg(
-                    _PACKET_BYTES, _ANCILLARY_BYTES, socket.MSG_ERRQUEUE
+                    PACKET_BYTES, ANCILLARY_BYTES, socket.MSG_ERRQUEUE
                 )
             except OSError:
                 return
             self._seen_error = True
-            for level, kind, body in ancillary:
-                if (level, kind) in {(socket.IPPROTO_IP, _IP_RECVERR), (socket.IPPROTO_IPV6, _IPV6_RECVERR)}:
-                    self._take_error(request, body, place[0])
+            self._take_error(request, ancillary, place[0])
 
-    def _take_error(self, request: bytes, extended: bytes, destination: str) -> None:
-        _, origin, kind, code, _ = _EXTENDED_ERROR.unpack_from(extended)
-        if origin not in _FROM_ICMP:
+    def _take_error(self, request: bytes, ancillary: Ancillary, destination: str) -> None:
+        report = reported(ancillary, self._family)
+        if report is None:
             return
+        kind, code, said_by = report
         said = what_was_said(self._family, kind, code)
-        packed = ip_address(destination.partition("%")[0]).packed
-        message = read_undelivered(self._family, request, packed, said)
+        message = read_undelivered(self._family, request, _packed(destination), said)
         if message is not None:
-            self._undelivered(message, _offender(extended, self._family))
+            self._undelivered(message, said_by)
 
     def _listen_again(self) -> None:
         # uvloop stops watching a descriptor once it has reported an error on it.
@@ -285,20 +262,19 @@ class _Channel:
             self._loop.add_reader(self._socket.fileno(), self._readable)
 
 
+@lru_cache(maxsize=1 << 14)
+def _packed(address: str) -> bytes:
+    return ip_address(address.partition("%")[0]).packed
+
+
+def _tokens() -> Iterator[bytes]:
+    """Unpredictable ones. The kernel is asked for many at once."""
+    while True:
+        pool = secrets.token_bytes(TOKENS_AT_ONCE * TOKEN_BYTES)
+        for start in range(0, len(pool), TOKEN_BYTES):
+            yield pool[start : start + TOKEN_BYTES]
+
+
 def _settle(awaited: _Awaited, answer: EchoReply | NetworkError | None) -> None:
     if not awaited.answer.done():
         awaited.answer.set_result(answer)
-
-
-def _hop_limit(ancillary: list[tuple[int, int, bytes]]) -> int | None:
-    for level, kind, body in ancillary:
-        if (level, kind) in {(socket.IPPROTO_IP, _IP_TTL), (socket.IPPROTO_IPV6, socket.IPV6_HOPLIMIT)}:
-            return int(struct.unpack_from("=i", body)[0])
-    return None
-
-
-def _offender(extended: bytes, family: IpFamily) -> str:
-    """Who reported the error: a socket address behind the extended error (ip(7), ``SO_EE_OFFENDER``)."""
-    start, size = (20, 4) if family == 4 else (24, 16)
-    packed = extended[start : start + size]
-    return str(ip_address(packed)) if len(packed) == size else "the way there"

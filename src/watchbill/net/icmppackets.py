@@ -8,15 +8,16 @@ that a stranger's reply could not be told from ours.
 from __future__ import annotations
 
 import struct
-from dataclasses import dataclass
 from functools import lru_cache
+from typing import NamedTuple
 
 from watchbill.domain.reach import IpFamily
 
 TOKEN_BYTES = 8
 _PADDING = bytes(range(48))
 _ECHO = struct.Struct("!BBHHH")
-_WORDS = struct.Struct("!28H")
+_WORDS = struct.Struct("!4H")
+_PADDING_SUM = sum(struct.unpack("!24H", _PADDING))
 _REQUEST: dict[IpFamily, int] = {4: 8, 6: 128}
 _REPLY: dict[IpFamily, int] = {4: 0, 6: 129}
 _IPV4_HEADER_BYTES, _IPV6_HEADER_BYTES = 20, 40
@@ -47,8 +48,7 @@ _SAID: dict[IpFamily, dict[tuple[int, int | None], str]] = {
 }
 
 
-@dataclass(frozen=True, slots=True)
-class Echoed:
+class Echoed(NamedTuple):
     """A reply to some echo request; ``hop_limit`` is what was left of it on arrival."""
 
     identifier: int
@@ -57,8 +57,7 @@ class Echoed:
     hop_limit: int | None = None
 
 
-@dataclass(frozen=True, slots=True)
-class Undelivered:
+class Undelivered(NamedTuple):
     """Word that some echo request did not reach ``destination`` (a packed address)."""
 
     identifier: int
@@ -69,13 +68,12 @@ class Undelivered:
 
 def echo_request(family: IpFamily, identifier: int, sequence: int, token: bytes) -> bytes:
     """64 bytes, as ping sends them. Over IPv6 the kernel fills the checksum in, since it covers the IP header."""
-    payload = token + _PADDING
     kind = _REQUEST[family]
     checksum = 0
     if family == 4:
-        total = (kind << 8) + identifier + sequence + sum(_WORDS.unpack(payload))
+        total = (kind << 8) + identifier + sequence + sum(_WORDS.unpack(token)) + _PADDING_SUM
         checksum = ~(total % 0xFFFF) & 0xFFFF
-    return _ECHO.pack(kind, 0, checksum, identifier, sequence) + payload
+    return _ECHO.pack(kind, 0, checksum, identifier, sequence) + token + _PADDING
 
 
 def read_ipv4(packet: bytes) -> Echoed | Undelivered | None:
