@@ -63,6 +63,9 @@ def test_every_family_that_is_declared_is_shown_by_some_check() -> None:
         check = declare(kind, kind)
         scene.register(check)
         scene.found(probe_of(check, Failure(Reason.LATENCY, "too slow")))
+    pings = declare("pings", "icmp", count=2)
+    scene.register(pings)
+    scene.found(probe_of(pings, facts={**FACTS["icmp"], "packets_sent": 2, "rtt_stddev": 0.01}))
     headers = {line.split()[2] for line in scene.text().splitlines() if line.startswith("# TYPE")}
     assert {family.name for family in CHECK_FAMILIES} - headers == set()
 
@@ -302,6 +305,26 @@ def test_dns_icmp_and_heartbeat_have_families_of_their_own() -> None:
     assert icmp.value("watchbill_check_loss_ratio") == 0.25
     assert job.value("watchbill_check_last_heartbeat_timestamp_seconds") == 1_789_999_000.5
     assert job.value("watchbill_check_latency_seconds_count") is None
+
+
+def test_several_echoes_have_a_shortest_a_longest_and_a_deviation() -> None:
+    facts = {**FACTS["icmp"], "packets_sent": 4, "packets_received": 3, "rtt_stddev": 0.008}
+    scene = scene_with("icmp", facts=facts)
+    assert [scene.value(f"probe_icmp_rtt_{figure}_seconds") for figure in ("min", "max", "stddev")] == [
+        0.01,
+        0.03,
+        0.008,
+    ]
+    lost = scene_with(
+        "icmp", Failure(Reason.LOSS, "all lost"), facts={"loss_percent": 100.0, "packets_sent": 4}
+    )
+    assert lost.value("probe_icmp_rtt_min_seconds") is None
+
+
+def test_dns_over_tls_tells_of_the_certificate() -> None:
+    scene = scene_with("dns", facts={**FACTS["dns"], **TLS_FACTS})
+    assert scene.value("probe_ssl_earliest_cert_expiry") == TLS_FACTS["certificate_expires_at"]
+    assert scene.value("probe_tls_version_info", version="TLS 1.3") == 1
 
 
 def test_an_echo_that_never_came_back_has_loss_and_no_round_trip() -> None:

@@ -6,10 +6,12 @@ import errno
 import os
 import socket
 import struct
+import time
 from collections import deque
 from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass, field
+from functools import partial
 from ipaddress import ip_address
 from typing import Any, cast
 
@@ -363,6 +365,81 @@ async def test_five_thousand_requests_on_their_way_at_once_find_their_replies_in
 
 
 @pytest.mark.anyio
+async def test_sequence_numbers_begin_anew_and_pass_over_those_still_awaited() -> None:
+    asked_for: list[int] = []
+
+    def note(packet: bytes, to: str) -> list[Delivery]:
+        asked_for.append(int.from_bytes(packet[6:8], "big"))
+        return [] if len(asked_for) == 1 else kernel_reply(packet, to)
+
+    echo = echo_over(FakeSocket(note))
+    async with anyio.create_task_group() as group:
+        group.start_soon(partial(echo.echo, "192.0.2.9", timeout_seconds=60))
+        await anyio.wait_all_tasks_blocked()
+        for _ in range(1 << 16):
+            assert await echo.echo("192.0.2.9", timeout_seconds=60) is not None
+        group.cancel_scope.cancel()
+    await echo.aclose()
+    first, *others = asked_for
+    assert len(set(others)) == 0xFFFF
+    assert first not in others
+
+
+@pytest.mark.anyio
+async def test_a_late_reply_of_an_earlier_round_is_not_the_present_ones() -> None:
+    earlier: list[Delivery] = []
+
+    def too_late(packet: bytes, to: str) -> list[Delivery]:
+        if not earlier:
+            earlier.extend(kernel_reply(packet, to))
+            return []
+        ((message, control, source),) = earlier
+        return [
+            (message[:6] + packet[6:8] + message[8:], control, source)
+        ]  # the same sequence number, come round
+
+    echo = echo_over(FakeSocket(too_late))
+    assert await echo.echo("192.0.2.9", timeout_seconds=0.01) is None
+    assert await echo.echo("192.0.2.9", timeout_seconds=0.05) is None
+    await echo.aclose()
+
+
+@pytest.mark.anyio
+async def test_what_this_machine_dropped_is_no_loss_of_the_target() -> None:
+    fake = FakeSocket(lambda packet, to: [])
+    echo = echo_over(fake)
+    fake.dropped = 3
+    with pytest.raises(NetworkError) as caught:
+        await echo.echo("192.0.2.9", timeout_seconds=0.01)
+    assert caught.value.reason is Reason.INTERNAL
+    assert caught.value.message.endswith("raise sysctl net.core.rmem_max")
+    assert await echo.echo("192.0.2.9", timeout_seconds=0.01) is None, "of which nothing was dropped"
+    await echo.aclose()
+
+
+@pytest.mark.anyio
+async def test_a_round_trip_ends_when_the_kernel_took_the_reply_in() -> None:
+    def stamped(seconds_ago: float) -> Answering:
+        def answer(packet: bytes, to: str) -> list[Delivery]:
+            arrived = time.time_ns() - int(seconds_ago * 1e9)
+            stamp = struct.pack("=qq", arrived // 1_000_000_000, arrived % 1_000_000_000)
+            held = time.perf_counter() + 0.05
+            while time.perf_counter() < held:
+                pass
+            return [(reply_to(packet), [(socket.SOL_SOCKET, 35, stamp)], to)]
+
+        return answer
+
+    honest = await asked(FakeSocket(stamped(0)), seconds=5)
+    assert honest is not None
+    assert honest.round_trip_seconds < 0.05, "which this process spent otherwise"
+    for nonsense in (3600, -3600):  # the wall clock was set
+        reply = await asked(FakeSocket(stamped(nonsense)), seconds=5)
+        assert reply is not None
+        assert reply.round_trip_seconds >= 0.05
+
+
+@pytest.mark.anyio
 async def test_closing_ends_those_who_wait() -> None:
     errors: list[NetworkError] = []
     fake = FakeSocket(lambda packet, to: [])
@@ -502,3 +579,22 @@ async def test_five_thousand_requests_through_one_socket_lose_none() -> None:
     await echo.aclose()
     assert descriptors <= 2  # the socket, and what the loop opens for itself when it first watches one
     assert [address for address in addresses if replies[address] is None] == []
+
+
+@pytest.mark.anyio
+@pytest.mark.usefixtures("kernel_allows_icmp")
+@pytest.mark.parametrize("places", [5_000, 1])
+async def test_five_thousand_real_echoes_at_once_are_all_answered(places: int) -> None:
+    echo = Echo()
+    replies: list[EchoReply | None] = []
+
+    async def one(number: int) -> None:
+        address = ip_address("127.0.0.1") + number % places
+        replies.append(await echo.echo(str(address), timeout_seconds=30))
+
+    async with anyio.create_task_group() as group:
+        for number in range(5_000):
+            group.start_soon(one, number)
+    await echo.aclose()
+    assert len(replies) == 5_000
+    assert None not in replies

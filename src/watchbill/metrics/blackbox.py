@@ -144,6 +144,9 @@ class LastProbe:
             ]
         )
         self._fact("probe_icmp_reply_hop_limit", "hop_limit")
+        if self._facts.get("packets_sent", 1) > 1:
+            for figure in ("min", "max", "stddev"):
+                self._seconds(f"probe_icmp_rtt_{figure}_seconds", self._facts.get(f"rtt_{figure}"))
 
     # --- one sample each ------------------------------------------------------------------------------
 

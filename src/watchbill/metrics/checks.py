@@ -52,6 +52,9 @@ CHECK_FAMILIES: tuple[Family, ...] = (
     Family("probe_dns_serial", "gauge", "Returns the serial number of the zone"),
     Family("probe_icmp_duration_seconds", "gauge", "Duration of icmp request by phase", ("phase",)),
     Family("probe_icmp_reply_hop_limit", "gauge", "Replied packet hop limit (TTL for ipv4)"),
+    Family("probe_icmp_rtt_min_seconds", "gauge", "Shortest round trip of the probe's echo requests"),
+    Family("probe_icmp_rtt_max_seconds", "gauge", "Longest round trip of the probe's echo requests"),
+    Family("probe_icmp_rtt_stddev_seconds", "gauge", "Standard deviation of the round trips of the probe's echo requests"),
 )  # fmt: skip
 _NAMES = tuple(family.name for family in CHECK_FAMILIES)
 _NOTHING = ("",) * len(CHECK_FAMILIES)
