@@ -28,6 +28,7 @@ from watchbill.probes.prepared import PerCheck
 MOST_FAILURES = 20
 MOST_CHARACTERS = 500
 SHORTEST_CUT = 4
+LONGEST_SPELLED = 64 * 1024
 
 log = structlog.get_logger()
 
@@ -159,10 +160,10 @@ def _overdue(check: Check, phase: Phase | None) -> Failure:
 def _spellings(check: Check) -> tuple[str, ...]:
     """The check's secrets, also as a JSON string or a URL would hold them, the longest first."""
     plain = redactions(check)
-    spelled = {form for text in plain for form in (text, quote(text), quote_plus(text))}
-    spelled |= {
-        json.dumps(text, ensure_ascii=ascii_only)[1:-1] for text in plain for ascii_only in (True, False)
-    }
+    spelled = set(plain)
+    for text in (text[:LONGEST_SPELLED] for text in plain):  # of a body of megabytes no message shows more
+        spelled |= {quote(text), quote_plus(text)}
+        spelled |= {json.dumps(text, ensure_ascii=ascii_only)[1:-1] for ascii_only in (True, False)}
     return tuple(sorted(spelled, key=lambda text: (-len(text), text)))
 
 
@@ -178,7 +179,7 @@ def presentable(text: str, secrets: tuple[str, ...] = ()) -> str:
 
 def _without_cut_secrets(text: str, secrets: tuple[str, ...]) -> str:
     for secret in secrets:
-        for length in range(len(secret) - 1, SHORTEST_CUT - 1, -1):
+        for length in range(min(len(secret) - 1, len(text)), SHORTEST_CUT - 1, -1):
             text = text.replace(secret[:length] + "…", "***…")
     return text
 
