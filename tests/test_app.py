@@ -50,6 +50,8 @@ from watchbill.testing import (
     virtual_clock,
 )
 
+REUSED = {"interval": "1s", "connection": "reuse"}
+
 
 @dataclass
 class Stand:
@@ -396,3 +398,22 @@ def test_a_check_that_was_replaced_lives_on_nowhere() -> None:
                 assert former() is None
 
     on_virtual_time(main)
+
+
+def test_a_kept_connection_goes_with_its_check() -> None:
+    async def run() -> None:
+        async with open_stand() as stand:
+            connections = stand.network.connections
+            checks = [check(name, **REUSED) for name in ("deleted", "changed", "stays")]
+            async with stand.open(config_of(*checks)) as app:
+                await anyio.sleep(5)
+                assert len(connections) == 3
+                assert not any(connection.closed for connection in connections)
+                stand.file.content = config_of(check("changed", **REUSED, labels={"a": "b"}), checks[2])
+                await app.bus.send(ReloadConfig("test"))
+                assert sum(connection.closed for connection in connections) == 2
+                await anyio.sleep(5)
+                assert len(connections) == 4
+            assert all(connection.closed for connection in connections)
+
+    on_virtual_time(run)

@@ -54,7 +54,7 @@ from watchbill.handlers import (
 )
 from watchbill.metrics import Metrics, Sources
 from watchbill.ports import Execute, Opening, Ports
-from watchbill.probes import make_execute, probers
+from watchbill.probes import Kept, make_execute, probers
 from watchbill.reload import CHECKS_A_STEP, Reloading, reload_config
 from watchbill.scheduler import Scheduler
 from watchbill.storage.writer import HistoryWriter
@@ -115,9 +115,10 @@ async def open_app(
     ``recorder`` hears every event before anyone else.
     """
     board, registry, bus = Board(), dict[str, Check](), Bus()
+    kept = Kept(ports.clock.now)
     opening = _renamed(await ports.storage.opening(location), loaded.config)
     execute = execute or make_execute(
-        probers(ports.network, ports.clock.now, ports.offload, board.last_seen),
+        probers(ports.network, ports.clock.now, ports.offload, board.last_seen, kept),
         clock=ports.clock,
         location=location,
         monotonic=ports.clock.monotonic,
@@ -147,12 +148,12 @@ async def open_app(
     del loaded  # a reload replaces it, and then it must not live on in here
     for command, handler in _commands(app, registry, ports, execute).items():
         bus.handle(command, handler)
-    for event, subscribers in _subscribers(app).items():
+    for event, subscribers in _subscribers(app, kept).items():
         if recorder is not None:
             bus.subscribe(event, recorder, name="recorder")
         for subscriber in subscribers:
             bus.subscribe(event, subscriber)
-    async with anyio.create_task_group() as group:
+    async with kept, anyio.create_task_group() as group:
         await group.start(writer.run, name="history writer")
         at = await _start(app, opening)
         async with anyio.create_task_group() as probing:
@@ -207,13 +208,18 @@ def _commands(app: App, registry: Registry, ports: Ports, execute: Execute) -> M
     }
 
 
-def _subscribers(app: App) -> Mapping[type, Sequence[Subscriber]]:
+def _subscribers(app: App, kept: Kept) -> Mapping[type, Sequence[Subscriber]]:
     """History hears of everything first: a span stands before its first result."""
     board, writer, scheduler, metrics = app.board, app.writer.accept, app.scheduler, app.metrics
     probed = _publishing(app.bus, board.probed)
     return {
-        CheckRegistered: [writer, _publishing(app.bus, board.registered), scheduler.registered],
-        CheckDeleted: [writer, scheduler.deleted, _publishing(app.bus, board.deleted)],
+        CheckRegistered: [
+            writer,
+            _publishing(app.bus, board.registered),
+            scheduler.registered,
+            kept.on_registered,
+        ],
+        CheckDeleted: [writer, scheduler.deleted, _publishing(app.bus, board.deleted), kept.on_deleted],
         CheckSucceeded: [writer, probed, app.count],
         CheckFailed: [writer, probed, app.count],
         CheckErrored: [writer, probed, app.count],

@@ -17,10 +17,10 @@ import anyio.to_thread
 from watchbill.bus import Bus
 from watchbill.clock import Timeline
 from watchbill.domain.checks import Check
-from watchbill.domain.messages import DeleteCheck, ExecuteChecks, RegisterCheck
+from watchbill.domain.messages import CheckDeleted, CheckRegistered, DeleteCheck, ExecuteChecks, RegisterCheck
 from watchbill.handlers import delete_check, execute_checks, register_check
 from watchbill.net import open_network
-from watchbill.probes import make_execute, probers
+from watchbill.probes import Kept, make_execute, probers
 from watchbill.pulse import Pulse
 
 T = TypeVar("T")
@@ -37,16 +37,20 @@ async def open_core(*, location: str = "", concurrent_probes: int = 100) -> Asyn
     registry: dict[str, Check] = {}
     begun = clock.now()
     pulse = Pulse(clock)
-    async with open_network() as network, anyio.create_task_group() as group:
+    async with (
+        open_network() as network,
+        Kept(clock.now) as kept,
+        anyio.create_task_group() as group,
+    ):
         execute = make_execute(
-            probers(network, clock.now, _offload, lambda _: begun),
+            probers(network, clock.now, _offload, lambda _: begun, kept),
             clock=clock,
             location=location,
             monotonic=clock.monotonic,
             limit=concurrent_probes,
         )
         group.start_soon(pulse.run, name="loop lag")
-        yield Bus(
+        bus = Bus(
             {
                 RegisterCheck: partial(register_check, registry=registry, clock=clock, location=location),
                 DeleteCheck: partial(delete_check, registry=registry, clock=clock, location=location),
@@ -55,4 +59,7 @@ async def open_core(*, location: str = "", concurrent_probes: int = 100) -> Asyn
                 ),
             }
         )
+        bus.subscribe(CheckRegistered, kept.on_registered)
+        bus.subscribe(CheckDeleted, kept.on_deleted)
+        yield bus
         group.cancel_scope.cancel()

@@ -55,13 +55,14 @@ class Certificate:
 class TlsSession:
     """A finished handshake. ``problem`` says which rule the certificate broke; ``None``: it verified.
 
-    ``chain`` is what the server sent, leaf first.
+    ``chain`` is what the server sent, leaf first. ``protocol`` is what was agreed on of those offered (ALPN).
     """
 
     version: str
     cipher: str
     chain: tuple[Certificate, ...]
     problem: str | None
+    protocol: str = ""
 
     @property
     def earliest_expiry(self) -> Instant | None:
@@ -86,6 +87,8 @@ class Connection(Protocol):
         self, options: TlsOptions, *, server_name: str, alpn: tuple[str, ...] = ()
     ) -> TlsSession:
         """Shake hands without refusing; the caller looks at ``problem`` before it sends anything.
+
+        Once more on the same connection is TLS within TLS, as through a proxy.
 
         ``alpn``: the protocols to offer (``http/1.1``), none by default: a strict server refuses a wrong one.
 

@@ -144,12 +144,64 @@ def test_userinfo_of_a_url_is_a_secret_and_cannot_end_early(
     assert told[1] in (shown[1], "")
 
 
+@pytest.mark.parametrize(
+    ("proxy", "environ", "password", "shown"),
+    [
+        (
+            "'http://u:${PW}@proxy.test:3128'",
+            {"PW": "a/b@c:d"},
+            "a/b@c:d",
+            {"url": "http://proxy.test:3128", "username": "(secret)", "password": "${PW}"},
+        ),
+        (
+            "'socks5://u:literal@proxy.test:1'",
+            {},
+            "literal",
+            {"url": "socks5://proxy.test:1", "username": "(secret)", "password": "(secret)"},
+        ),
+        (
+            "{url: 'http://u:${PW}@proxy.test:3128'}",
+            {"PW": "p/w"},
+            "p/w",
+            {"url": "http://proxy.test:3128", "username": "(secret)", "password": "${PW}"},
+        ),
+        (
+            "{url: 'http://proxy.test:3128', username: u, password: '${PW}'}",
+            {"PW": "p/w"},
+            "p/w",
+            {"url": "http://proxy.test:3128", "username": "u", "password": "${PW}"},
+        ),
+        (
+            "'${WHOLE}'",
+            {"WHOLE": "http://u:p@proxy.test:3128"},
+            "p",
+            {"url": "http://proxy.test:3128", "username": "${WHOLE}", "password": "${WHOLE}"},
+        ),
+        (
+            "'http://${PROXY_TOKEN}.test:3128'",
+            {"PROXY_TOKEN": "hidden-host"},
+            "",
+            {"url": "http://${PROXY_TOKEN}.test:3128"},
+        ),
+    ],
+)
+def test_the_credentials_of_a_proxy_are_secret_and_its_place_is_shown(
+    proxy: str, environ: dict[str, str], password: str, shown: dict[str, str], write: Write
+) -> None:
+    check = http(write, f"url: 'https://x/', proxy: {proxy}", **environ)
+    assert check.proxy is not None
+    assert (check.proxy.credentials or ("", ""))[1] == password
+    assert masked_spec(check)["proxy"] == shown
+    assert "proxy" not in target_of(check)
+
+
 EVERYWHERE = """\
   a:
     type: http
     url: "https://user:${%(n)s}@x.example/${%(n)s}?q=${%(n)s}"
     method: POST
     headers: {X-A: "${%(n)s}", Authorization: "Bearer ${%(n)s}"}
+    proxy: {url: "http://${%(n)s}.example:3128", username: "${%(n)s}", password: "${%(n)s}"}
     body: '{"password": "${%(n)s}"}'
     expect:
       body: {contains: "${%(n)s}", equals: "${%(n)s}", not_contains: ["x${%(n)s}"], matches: "${%(n)s}"}
@@ -162,6 +214,7 @@ EVERYWHERE = """\
   e: {type: heartbeat, every: 1h, token: "${%(n)s}"}
   f: {type: tls, host: "${%(n)s}.example", tls: {server_name: "${%(n)s}.example"}, expect: {names: "${%(n)s}.example"}}
   g: {type: icmp, host: "${%(n)s}.example"}
+  h: {type: http, url: "https://x.example/", proxy: "socks5h://u:${%(n)s}@proxy.example:1080"}
 """
 
 
@@ -169,7 +222,7 @@ EVERYWHERE = """\
 def test_no_secret_in_anything_that_is_made_of_a_check(name: str, write: Write, tmp_path: Path) -> None:
     (tmp_path / "secret").write_text(CANARY)
     config = read(write("version: 1\nchecks:\n" + EVERYWHERE % {"n": name}), {"API_TOKEN": CANARY})
-    assert len(config.checks) == 7
+    assert len(config.checks) == 8
     for check in config.checks.values():
         told = [masked_spec(check), sealed_spec(check, lambda _: "sealed"), spec_of(check), target_of(check)]
         assert CANARY not in repr(told), check.id
@@ -187,6 +240,14 @@ def test_no_secret_in_anything_that_is_made_of_a_check(name: str, write: Write, 
         "type: icmp, host: x, ip_family: '${TOKEN}'",
         "type: icmp, host: x, expect: {loss: '${TOKEN}'}",
         "type: http, url: '${TOKEN}'",
+        "type: http, url: 'https://x/', proxy: '${TOKEN}'",
+        "type: http, url: 'https://x/', proxy: 'http://u:${TOKEN}@x:port'",
+        "type: http, url: 'https://x/', proxy: 'http://u:canary-b3a1@x'",
+        "type: http, url: 'https://x/', proxy: 'ftp://u:canary-b3a1@x:21'",
+        "type: http, url: 'https://x/', proxy: {url: 'http://x:1', password: canary-b3a1}",
+        "type: http, url: 'https://x/', unix_socket: '${TOKEN}'",
+        "type: http, url: 'https://x/', source_address: '${TOKEN}'",
+        "type: http, url: 'https://x/', resolver: '${TOKEN}'",
         "type: http, url: 'https://u:${TOKEN}@'",
         "type: http, url: 'https://u@x:${TOKEN}/'",
         "type: http, url: 'https://x/', expect: {body: {matches: '(${TOKEN}'}}",

@@ -84,3 +84,21 @@ def test_a_secret_in_a_list_is_masked_and_compared_with_it() -> None:
 def test_a_port_is_one_that_exists(url: str) -> None:
     with pytest.raises(ValueError, match="port"):
         parse_check({"type": "http", "id": "a", "url": url})
+
+
+def test_the_password_of_a_proxy_is_kept_out_of_specs_and_of_what_is_echoed() -> None:
+    proxied = parse_check(
+        {
+            "type": "http",
+            "id": "shop",
+            "url": "https://shop.example/",
+            "proxy": "http://user:canary-password@proxy.example:3128",
+        }
+    )
+    assert masked_spec(proxied)["proxy"] == {
+        "url": "http://proxy.example:3128",
+        "username": "user",
+        "password": "(secret)",
+    }
+    said = "bad login canary-password (Basic dXNlcjpjYW5hcnktcGFzc3dvcmQ=)"
+    assert redact(said, redactions(proxied)) == "bad login *** (Basic ***)"

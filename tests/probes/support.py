@@ -14,7 +14,7 @@ from watchbill.domain.results import Reason, Result
 from watchbill.domain.units import Instant
 from watchbill.net import open_network
 from watchbill.ports import Network
-from watchbill.probes import probers
+from watchbill.probes import Kept, probers
 from watchbill.probes.execute import Executor
 from watchbill.testing import ManualClock, inline
 
@@ -37,8 +37,9 @@ class Prober:
     ) -> None:
         self.offloaded = 0
         self.offloading_takes = 0.0
+        self.kept = Kept(now)
         self.executor = Executor(
-            probers(_Named(network, names or {}), now, self._offload, lambda _: 0),
+            probers(_Named(network, names or {}), now, self._offload, lambda _: 0, self.kept),
             clock=ManualClock(instant=wall()),
             monotonic=time.perf_counter,
         )
@@ -69,7 +70,9 @@ class _Named:
 @asynccontextmanager
 async def open_prober(names: Mapping[str, str] | None = None) -> AsyncIterator[Prober]:
     async with open_network() as network:
-        yield Prober(network, names=names)
+        prober = Prober(network, names=names)
+        async with prober.kept:
+            yield prober
 
 
 def told(result: Result) -> list[tuple[Reason, str]]:

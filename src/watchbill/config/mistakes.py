@@ -130,6 +130,7 @@ ELSEWHERE = {
     "ip_protocol": "ip_family",
     "ip_protocol_fallback": "ip_family",
     "source_ip_address": "source_address",
+    "proxy_url": "proxy",
 }
 """What other exporters call a key."""
 

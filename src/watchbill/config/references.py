@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator, Mapping
-from typing import Any
+from typing import Any, NamedTuple
 
 from pydantic import SecretStr
 
@@ -46,31 +46,56 @@ def with_references(check: Check, plain: Plain, userinfo: Mapping[str, str]) -> 
     )
 
 
+class _Place(NamedTuple):
+    """A field that may hold ``user:password@``, and the paths of what becomes of it."""
+
+    field: str
+    bare: str
+    username: str
+    password: str
+
+
+_PLACES = (
+    _Place("url", "url", "auth.basic.username", "auth.basic.password"),
+    _Place("proxy", "proxy.url", "proxy.username", "proxy.password"),
+    _Place("proxy.url", "proxy.url", "proxy.username", "proxy.password"),
+)
+
+
 def split_userinfo(declared: dict[str, Any], plain: Plain) -> dict[str, str]:
     """Make what references put into ``user:password@`` of a url unable to end it, and say how both are shown."""
-    url = declared.get("url")
-    if not isinstance(url, str) or "@" not in url:
-        return {}
-    found = plain.found.get("url")
+    shown: dict[str, str] = {}
+    for place in _PLACES:
+        url: Any = declared
+        for name in place.field.split("."):
+            url = url.get(name) if isinstance(url, dict) else None
+        if isinstance(url, str) and "@" in url:
+            shown |= _split(url, plain, place)
+    return shown
+
+
+def _split(url: str, plain: Plain, place: _Place) -> dict[str, str]:
+    found = plain.found.get(place.field)
     if found is None:
-        return {"auth.basic.username": MASK} if _USERINFO.match(url) else {}
+        return {place.username: MASK} if _USERINFO.match(url) else {}
     marked = "".join(_STAND_IN if part.reference else part.value for part in found.text.parts)
     match = _USERINFO.match(marked)
     if match is None:
         whole = found.text.shown_in_secret_field
-        return dict.fromkeys(("auth.basic.username", "auth.basic.password"), whole)
+        return dict.fromkeys((place.username, place.password), whole)
     before, rest = _cut(found.text.parts, match.end(1))
     within, after = _cut(rest, match.end(2) - match.end(1))
     found.put(Interpolated(before).value + quoted_in_userinfo(within) + Interpolated(after).value)
     user, password = _at_colon(within)
-    plain.found["url"] = Found(
+    del plain.found[place.field]
+    plain.found[place.bare] = Found(
         found.node, Interpolated((*before, *_without_at(after))), found.holder, found.at
     )
-    plain.found["auth.basic.username"] = Found(found.node, Interpolated(user), {}, "")
-    plain.found["auth.basic.password"] = Found(found.node, Interpolated(password), {}, "")
+    plain.found[place.username] = Found(found.node, Interpolated(user), {}, "")
+    plain.found[place.password] = Found(found.node, Interpolated(password), {}, "")
     return {
-        "auth.basic.username": Interpolated(user).shown_in_secret_field,
-        "auth.basic.password": Interpolated(password).shown_in_secret_field,
+        place.username: Interpolated(user).shown_in_secret_field,
+        place.password: Interpolated(password).shown_in_secret_field,
     }
 
 
@@ -106,7 +131,7 @@ def _shown(text: Interpolated, *, secret_field: bool) -> str | None:
 
 def _paths(path: str, leaves: Mapping[str, Any]) -> tuple[str, ...]:
     """Where a declared text ended up: itself, or the one item or rule that its short form stands for."""
-    for candidate in (path, f"{path}.0", f"{path}.equals"):
+    for candidate in (path, f"{path}.0", f"{path}.equals", f"{path}.url"):
         if candidate in leaves:
             return (candidate,)
     return ()
@@ -114,8 +139,14 @@ def _paths(path: str, leaves: Mapping[str, Any]) -> tuple[str, ...]:
 
 def _token_in_userinfo(check: Check, userinfo: Mapping[str, str]) -> set[str]:
     """A url's user without a password is a token, not a name."""
-    basic = check.auth.basic if isinstance(check, Http) and check.auth is not None and userinfo else None
-    return {basic.username} if basic is not None and not basic.password.get_secret_value() else set()
+    if not isinstance(check, Http) or not userinfo:
+        return set()
+    basic = check.auth.basic if check.auth is not None else None
+    pairs = [
+        (basic.username, basic.password.get_secret_value()) if basic is not None else None,
+        check.proxy.credentials if check.proxy is not None else None,
+    ]
+    return {username for username, password in filter(None, pairs) if username and not password}
 
 
 def _mask_what_is_left(leaves: Mapping[str, Any], references: dict[str, str], secrets: set[str]) -> None:

@@ -11,17 +11,15 @@ import json
 from collections.abc import Mapping
 from datetime import timedelta
 from functools import cache
-from typing import Any, TypeAlias
+from typing import Any
 
 from pydantic import BaseModel
 
+from watchbill.config.constraints import EXTRA, KEYS, REFERENCE, RULES, SHORT_FORMS, Schema
 from watchbill.config.expansion import MOST_NAMES
 from watchbill.config.fields import CHECK_MODELS, INTERNAL, NOT_WRITTEN, SECTIONS, documented
 from watchbill.domain.checks import (
     ID_PATTERN,
-    LABEL_PATTERN,
-    RECORD_TYPES,
-    RESERVED_LABELS,
     TYPE_NAMES,
     CheckFields,
     Service,
@@ -30,91 +28,10 @@ from watchbill.domain.config import Config, Defaults, Limits, MetricsOptions, St
 from watchbill.domain.rules import Comparison
 from watchbill.domain.units import DURATION_PATTERN, format_duration
 
-Schema: TypeAlias = dict[str, Any]
-
-REFERENCE: Schema = {"type": "string", "pattern": r"\$\{[^{}]+\}"}
-"""Text with a reference in it, which only loading the file resolves."""
 _ZERO = r"^(0+(\.0+)?(ms|s|m|h|d))+$"
 _UNDER_A_SECOND = r"^0*[0-9]{1,3}(\.[0-9]+)?ms$|^0*\.[0-9]+s$|^0+\.[0-9]+s$"
-_HOST = r"^(?!-)(\[[0-9A-Fa-f:.]+\]|[^\s/@?#\\%\x00-\x1f]+)$"
 _UNTOLD = ("title", "default", "writeOnly", "format")
 _CONSTRAINTS = ("pattern", "enum", "const", "format", "minLength", "maxLength")
-_EXTRA: Mapping[tuple[str, str], Schema] = {
-    ("Http", "url"): {"pattern": r"^[hH][tT][tT][pP][sS]?://[^\s/?#\x00-\x1f]+[^\s\x00-\x1f]*$"},
-    ("Http", "method"): {"pattern": r"^(?=.*[A-Za-z])[A-Za-z-]+$", "examples": ["GET", "HEAD", "POST"]},
-    ("Tcp", "host"): {"pattern": _HOST},
-    ("Tls", "host"): {"pattern": _HOST},
-    ("Icmp", "host"): {"pattern": _HOST},
-    ("TlsOptions", "server_name"): {"pattern": _HOST},
-    ("Dns", "record"): {"enum": [*RECORD_TYPES, *map(str.lower, RECORD_TYPES)]},
-    ("Dns", "server"): {
-        "pattern": r"^[^\s/@?#\\%]+$|^[hH][tT][tT][pP][sS]://[^\s/@?#\\%\x00-\x1f]+(/[^\s?#\x00-\x1f]*)?$"
-    },
-    ("Outbound", "source_address"): {"pattern": r"^([0-9]+(\.[0-9]+){3}|[0-9A-Fa-f]*:[0-9A-Fa-f:.]+)$"},
-    ("ByName", "resolver"): {
-        "pattern": r"^([0-9]+(\.[0-9]+){3}(:[0-9]+)?|[0-9A-Fa-f]*:[0-9A-Fa-f:.]+|\[[0-9A-Fa-f:.]+\](:[0-9]+)?)$",
-        "examples": ["9.9.9.9", "127.0.0.1:5353"],
-    },
-}
-"""What validators demand that pydantic cannot tell."""
-_SHORT_FORMS = (("DnsAnswers", "any"), ("DnsAnswers", "all"), ("DnsAnswers", "none"))
-"""Where the text itself may stand for ``{equals: text}``."""
-_KEYS: Mapping[str, Schema] = {
-    "labels": {
-        "pattern": LABEL_PATTERN,
-        "maxLength": 200,
-        "not": {"pattern": f"^(__.*|{'|'.join(sorted(RESERVED_LABELS))})$"},
-    },
-    "headers": {"pattern": r"^[A-Za-z0-9!#$%&'*+.^_`|~-]+$"},
-    "json": {"pattern": r"^\$"},
-}
-
-
-def _only_family(version: int, source: str) -> Schema:
-    """An address to send from reaches only its own family."""
-    return {
-        "if": {
-            "required": ["source_address"],
-            "properties": {"source_address": {"type": "string", "pattern": source}},
-        },
-        "then": {"properties": {"ip_family": {"anyOf": [{"enum": [version, None]}, REFERENCE]}}},
-    }
-
-
-_FAMILIES = [_only_family(4, r"^[0-9.]+$"), _only_family(6, "^[^$]*:")]
-_CLEAR: Schema = {"properties": {"transport": {"enum": ["udp", "tcp"]}}}
-"""A DNS check that says nothing of its transport is one of these, too."""
-_RULES: Mapping[str, Schema] = {
-    "Outbound": {"allOf": _FAMILIES},
-    "Auth": {"oneOf": [{"required": ["basic"]}, {"required": ["bearer"]}]},
-    "TlsOptions": {"dependencies": {"cert_file": ["key_file"], "key_file": ["cert_file"]}},
-    "Dns": {
-        "allOf": [
-            *_FAMILIES,
-            {
-                "if": _CLEAR,
-                "then": {
-                    "properties": {
-                        "tls": {"not": {}},
-                        "expect": {"properties": {"certificate_valid_for": {"type": "null"}}},
-                    }
-                },
-            },
-            {
-                "if": {
-                    "required": ["transport"],
-                    "properties": {"transport": {"enum": ["tls", "https"]}},
-                },
-                "then": {"required": ["server"], "properties": {"server": {"type": "string"}}},
-            },
-            {
-                "if": {"properties": {"transport": {"enum": ["udp", "tcp", "tls"]}}},
-                "then": {"properties": {"server": {"not": {"type": "string", "pattern": "://"}}}},
-            },
-        ]
-    },
-}
-"""What holds between the keys of a mapping."""
 
 
 def render() -> str:
@@ -257,7 +174,7 @@ def _finished(model: type[BaseModel], raw: Schema) -> Schema:
     required = [key for key in raw.get("required", ()) if key in properties]
     if required:
         schema["required"] = required
-    rules = _of_class(_RULES, model)
+    rules = _of_class(RULES, model)
     return {**schema, "additionalProperties": False, **(rules or {})}
 
 
@@ -272,9 +189,9 @@ def _is_internal(model: type[BaseModel], key: str) -> bool:
 
 
 def _property(model: type[BaseModel], key: str, raw: Schema) -> Schema:
-    schema = _value(raw, key, _of_class(_EXTRA, model, key) or {})
-    if (model.__name__, key) in _SHORT_FORMS:
-        schema = {"anyOf": [{"type": "string"}, *schema.get("anyOf", [schema])]}
+    schema = _value(raw, key, _of_class(EXTRA, model, key) or {})
+    if short := SHORT_FORMS.get((model.__name__, key)):
+        schema = {"anyOf": _flat([short, schema])}
     if key == "interval":
         schema = _at_least_a_second(schema)
     default = _default(model, key)
@@ -331,8 +248,8 @@ def _object(raw: Schema, key: str) -> Schema:
         if key == "headers" and "$ref" in values:
             values = {"anyOf": [{"type": "string"}, values]}
     schema: Schema = {"type": "object", "additionalProperties": values}
-    if key in _KEYS:
-        schema["propertyNames"] = _KEYS[key]
+    if key in KEYS:
+        schema["propertyNames"] = KEYS[key]
     return schema | {name: raw[name] for name in ("minProperties", "maxProperties") if name in raw}
 
 

@@ -18,11 +18,12 @@ from pydantic import (
     SecretStr,
     StrictBool,
     TypeAdapter,
-    ValidationInfo,
     model_validator,
 )
 
 from watchbill.domain.expectations import DnsExpect, HttpExpect, IcmpExpect, TcpExpect, TlsExpect
+from watchbill.domain.files import ExistingFile
+from watchbill.domain.proxies import Proxy
 from watchbill.domain.reach import ByName, Host, Outbound, check_host, dns_url, split_server, split_url
 from watchbill.domain.rules import Declared, HeaderName, declared_problem
 from watchbill.domain.units import Duration, Micros, format_duration, parse_duration, to_micros
@@ -37,6 +38,10 @@ RESERVED_LABELS = frozenset(
 )  # fmt: skip
 MOST_LABELS = 64
 """Of one check: each makes every series of it longer."""
+MOST_SOCKET_PATH_BYTES = 107
+"""What Linux takes (unix(7))."""
+REPEATABLE = ("GET", "HEAD", "OPTIONS", "TRACE", "PUT", "DELETE")
+"""Methods that may be sent again where nobody knows whether they arrived (RFC 9110 §9.2.2)."""
 DEFAULT_TIMEOUT = timedelta(seconds=5)
 RECORD_TYPES = (
     "A",
@@ -70,13 +75,6 @@ LabelName = Annotated[str, Field(pattern=LABEL_PATTERN, max_length=200), AfterVa
 LabelValue = Annotated[str, Field(max_length=1000)]
 Labels = Annotated[dict[LabelName, LabelValue], Field(max_length=MOST_LABELS)]
 Port = Annotated[int, Field(ge=1, le=65535, strict=True)]
-
-
-def _existing_file(path: str, info: ValidationInfo) -> str:
-    return str(info.context["resolve"](path)) if info.context else path
-
-
-ExistingFile = Annotated[str, Field(min_length=1), AfterValidator(_existing_file)]
 
 
 class Service(Declared):
@@ -213,6 +211,14 @@ def _one_line(value: SecretStr) -> SecretStr:
     return value
 
 
+def _socket_path(path: str) -> str:
+    if not path.startswith("/") or "\0" in path or len(path.encode()) > MOST_SOCKET_PATH_BYTES:
+        raise ValueError(
+            f"a unix_socket is an absolute path of at most {MOST_SOCKET_PATH_BYTES} bytes, such as /run/app.sock"
+        )
+    return path
+
+
 HeaderValue = Annotated[SecretStr, AfterValidator(_one_line)]
 
 
@@ -239,6 +245,14 @@ class Http(ByName, CheckFields):
     """How much of the body is read; a longer one cannot be judged and fails what is expected of it."""
     tls: TlsOptions = TlsOptions()
     """How the TLS handshake is made."""
+    http2: StrictBool = False
+    """Offer HTTP/2 in the TLS handshake; what is spoken is what the server chooses."""
+    connection: Literal["new", "reuse"] = "new"
+    """`reuse`: keep one connection between probes. A method that must not be sent twice cannot have it."""
+    proxy: Proxy | None = None
+    """The proxy to go through: `http://`, `https://`, `socks5://` or `socks5h://`, credentials within it or beside it."""
+    unix_socket: Annotated[str, AfterValidator(_socket_path)] | None = None
+    """The path of a socket to connect to instead of the url's host."""
     expect: HttpExpect = HttpExpect()
     """What the response must meet; without `status` it must be 2xx."""
 
@@ -262,6 +276,21 @@ class Http(ByName, CheckFields):
             )
         basic = {"username": unquote(parts.username), "password": unquote(parts.password or "")}
         return {**value, "url": bare, "auth": {"basic": basic}}
+
+    @model_validator(mode="after")
+    def _possible_way(self) -> Http:
+        if self.connection == "reuse" and self.method not in REPEATABLE:
+            raise declared_problem(
+                "connection",
+                f"connection: reuse takes a method that may be sent twice ({', '.join(REPEATABLE)}), got {self.method}",
+            )
+        if self.unix_socket is not None:
+            for name in ("proxy", "ip_family", "source_address", "resolver"):
+                if getattr(self, name) is not None:
+                    raise declared_problem(
+                        name, f"{name} has no meaning beside unix_socket; leave one of them out"
+                    )
+        return self
 
 
 class Tcp(ByName, CheckFields):

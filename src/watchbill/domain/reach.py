@@ -116,6 +116,15 @@ class ByName(Outbound):
     """The DNS server to ask for addresses instead of the system's: its IP address, with or without a port."""
 
 
+def is_literal(host: str) -> bool:
+    """Whether it is an address in its full spelling."""
+    try:
+        ip_address(host)
+    except ValueError:
+        return False
+    return True
+
+
 def family_of(address: str) -> IpFamily:
     return 6 if ":" in address else 4
 

@@ -133,7 +133,9 @@ def redactions(check: Check) -> tuple[str, ...]:
         found.add(plaintext)
         return ""
 
-    values = check.model_dump(by_alias=True, exclude_defaults=True, include={"auth", "body", "send", "token"})
+    values = check.model_dump(
+        by_alias=True, exclude_defaults=True, include={"auth", "body", "send", "token", "proxy"}
+    )
     _walk(values, "", {}, collect)
     if isinstance(check, Http):
         found |= {
@@ -144,6 +146,8 @@ def redactions(check: Check) -> tuple[str, ...]:
         if check.auth is not None and check.auth.basic is not None:
             basic = check.auth.basic
             found.add(b64encode(f"{basic.username}:{basic.password.get_secret_value()}".encode()).decode())
+        if check.proxy is not None and check.proxy.credentials is not None:
+            found.add(b64encode(":".join(check.proxy.credentials).encode()).decode())
     return tuple(
         sorted(
             (text for text in found if len(text) >= SHORTEST_REDACTED), key=lambda text: (-len(text), text)

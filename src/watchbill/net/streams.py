@@ -1,4 +1,4 @@
-"""TCP: one attempt to one literal address, as a connection that can be upgraded to TLS once.
+"""TCP: one attempt to one literal address, as a connection that can be upgraded to TLS.
 
 An ``asyncio.Protocol`` puts what arrives into a bounded buffer: reading pauses at 64 KiB and goes on once the
 buffer is empty. Closing aborts, so no socket outlives its probe, whatever the peer does; cancelling any call
@@ -14,6 +14,7 @@ from typing import cast
 from watchbill.domain.checks import TlsOptions
 from watchbill.domain.results import Reason
 from watchbill.net.errors import network_error, peer_text
+from watchbill.net.nested import NestedTls
 from watchbill.net.tls import Contexts, TlsClient
 from watchbill.ports import NetworkError, TlsSession
 
@@ -39,7 +40,7 @@ class Stream(asyncio.Protocol):
         self._peer = peer
         self._contexts = contexts
         self._transport: asyncio.Transport
-        self._tls: TlsClient | None = None
+        self._tls: TlsClient | NestedTls | None = None
         self._received: deque[bytes] = deque()
         self._buffered = 0
         self._reading_paused = False
@@ -106,7 +107,8 @@ class Stream(asyncio.Protocol):
     async def start_tls(
         self, options: TlsOptions, *, server_name: str, alpn: tuple[str, ...] = ()
     ) -> TlsSession:
-        tls = TlsClient(self._contexts.get(options, alpn), options.server_name or server_name)
+        client = TlsClient(self._contexts.get(options, alpn), options.server_name or server_name)
+        tls = client if self._tls is None else NestedTls(self._tls, client)
         try:
             await self._shake_hands(tls)
         except NetworkError as error:
@@ -138,7 +140,7 @@ class Stream(asyncio.Protocol):
     def _open(self) -> bool:
         return self._lost is None and not self._transport.is_closing()
 
-    async def _shake_hands(self, tls: TlsClient) -> None:
+    async def _shake_hands(self, tls: TlsClient | NestedTls) -> None:
         while not self._step(tls):
             await self._answer(tls)
             incoming = await self._read()
@@ -147,7 +149,7 @@ class Stream(asyncio.Protocol):
             tls.feed(incoming)
         await self._answer(tls)
 
-    def _step(self, tls: TlsClient) -> bool:
+    def _step(self, tls: TlsClient | NestedTls) -> bool:
         try:
             return tls.handshake()
         except NetworkError:
@@ -155,7 +157,7 @@ class Stream(asyncio.Protocol):
                 self._transport.write(alert)
             raise
 
-    async def _answer(self, tls: TlsClient) -> None:
+    async def _answer(self, tls: TlsClient | NestedTls) -> None:
         if outgoing := tls.outgoing():
             await self._write(outgoing)
 

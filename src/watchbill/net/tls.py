@@ -198,6 +198,7 @@ class TlsClient:
             cipher=self._ssl.get_cipher_name() or "",
             chain=tuple(seen.facts for seen in shown),
             problem="; ".join(text for text in (chain_problem, wrong_name) if text) or None,
+            protocol=self._ssl.get_alpn_proto_negotiated().decode("ascii", errors="replace"),
         )
 
 

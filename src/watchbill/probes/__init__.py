@@ -10,9 +10,10 @@ from watchbill.ports import Network, Offload
 from watchbill.probes import dns, heartbeat, http, icmp, tcp, tls
 from watchbill.probes.attempt import Prober
 from watchbill.probes.execute import make_execute
+from watchbill.probes.kept import Kept
 from watchbill.probes.prepared import PerCheck
 
-__all__ = ["make_execute", "probers"]
+__all__ = ["Kept", "make_execute", "probers"]
 
 
 def probers(
@@ -20,12 +21,21 @@ def probers(
     clock_now: Callable[[], Instant],
     offload: Offload,
     last_heartbeat: Callable[[str], Instant],
+    kept: Kept | None = None,
 ) -> Mapping[str, Prober]:
-    """One prober per type. ``last_heartbeat``: the later of the last ping and the first registration, by check id."""
+    """One prober per type. ``last_heartbeat``: the later of the last ping and the first registration, by check id.
+
+    ``kept`` is where connections stay between probes; without it each is closed with its probe.
+    """
     http.user_agent()  # reads a file, which a process short of descriptors cannot
     return {
         "http": partial(
-            http.probe, network=network, now=clock_now, offload=offload, prepared=PerCheck(http.prepare).of
+            http.probe,
+            network=network,
+            now=clock_now,
+            offload=offload,
+            prepared=PerCheck(http.prepare).of,
+            kept=kept,
         ),
         "tcp": partial(tcp.probe, network=network),
         "tls": partial(tls.probe, network=network, now=clock_now),

@@ -28,7 +28,19 @@ _TRANSFERS = frozenset({b"", b",chunked", b",identity"})
 UNASKED_SWITCH = "the server switched protocols without being asked"
 
 
-class Answer(httpx2.AsyncByteStream):
+class Reply(httpx2.AsyncByteStream):
+    """A response of either version: a head, and a body by iterating."""
+
+    status: int
+    version: str
+    headers: list[tuple[bytes, bytes]]
+
+    def values(self, name: bytes) -> list[bytes]:
+        """Of every field of that name (in lower case), in order."""
+        return [value for field, value in self.headers if field.lower() == name]
+
+
+class Answer(Reply):
     """``bodiless``: the request was a HEAD; ``upgradable``: it asked for another protocol (101).
 
     The connection stays its owner's to close.
@@ -65,11 +77,7 @@ class Answer(httpx2.AsyncByteStream):
             self._head_bytes += len(data)
             self._feed(data)
             if not self._head_done and self._head_bytes > MOST_HEAD_BYTES:
-                raise _flood(_MOST_HEAD)
-
-    def values(self, name: bytes) -> list[bytes]:
-        """Of every field of that name (in lower case), in order."""
-        return [value for field, value in self.headers if field.lower() == name]
+                raise flood(_MOST_HEAD)
 
     def _check_start(self, data: bytes) -> None:
         # llhttp takes RTSP and ICE for HTTP, and its words do not say what was there instead.
@@ -121,9 +129,9 @@ class Answer(httpx2.AsyncByteStream):
         self.headers.append((name, value))
         self._field_bytes += len(name) + len(value)
         if len(self.headers) > MOST_FIELDS:
-            self._problem = _flood(f"{MOST_FIELDS} fields")
+            self._problem = flood(f"{MOST_FIELDS} fields")
         elif self._field_bytes > MOST_HEAD_BYTES:  # however large the pieces in which they came
-            self._problem = _flood(_MOST_HEAD)
+            self._problem = flood(_MOST_HEAD)
         if self._problem is not None:
             raise self._problem
 
@@ -178,5 +186,5 @@ class Answer(httpx2.AsyncByteStream):
             self._done = True
 
 
-def _flood(limit: str) -> NetworkError:
+def flood(limit: str) -> NetworkError:
     return NetworkError(Reason.TOO_LARGE, f"the response's headers must be at most {limit}, are more")

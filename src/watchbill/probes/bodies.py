@@ -14,7 +14,7 @@ from watchbill.domain.checks import Http
 from watchbill.domain.expectations import HttpExpect, body_failures
 from watchbill.domain.results import Failure, Reason
 from watchbill.ports import NetworkError, Offload
-from watchbill.probes.answer import Answer
+from watchbill.probes.answer import Reply
 from watchbill.probes.attempt import Attempt
 from watchbill.probes.decoding import DecodingError, decoding_of
 
@@ -34,7 +34,7 @@ _CHARSETS = re.compile(
 )
 
 
-async def pass_over(answer: Answer, attempt: Attempt, *, limit: int) -> None:
+async def pass_over(answer: Reply, attempt: Attempt, *, limit: int) -> None:
     """Receive a body that nobody judges, up to ``limit`` bytes; only its size, as it is sent, is a fact."""
     size = 0
     async for chunk in answer:

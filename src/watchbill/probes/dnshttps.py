@@ -11,7 +11,7 @@ from watchbill.domain.checks import Dns
 from watchbill.domain.reach import dns_url
 from watchbill.domain.results import Reason
 from watchbill.ports import Network, NetworkError, TlsSession
-from watchbill.probes.answer import Answer
+from watchbill.probes.answer import Reply
 from watchbill.probes.attempt import Attempt
 from watchbill.probes.http import user_agent
 from watchbill.probes.transport import Outgoing, ProbeTransport, outgoing_of
@@ -54,7 +54,7 @@ def _outgoing(url: str, question: bytes) -> Outgoing:
     return outgoing_of(httpx2.Request("POST", url, headers=headers, content=question))
 
 
-def _check_head(answer: Answer) -> None:
+def _check_head(answer: Reply) -> None:
     if not 200 <= answer.status < 300:
         raise NetworkError(Reason.STATUS, f"status must be 2xx, got {answer.status}")
     said = next((value for name, value in answer.headers if name.lower() == b"content-type"), b"")
@@ -63,7 +63,7 @@ def _check_head(answer: Answer) -> None:
         raise NetworkError(Reason.PROTOCOL, f"the response must be application/dns-message, is {seen}")
 
 
-async def _read(answer: Answer) -> bytes:
+async def _read(answer: Reply) -> bytes:
     packet = bytearray()
     async for chunk in answer:
         packet += chunk

@@ -16,12 +16,14 @@ from watchbill.domain.results import Reason
 from watchbill.domain.rules import status_meets
 from watchbill.domain.units import SECOND, Instant
 from watchbill.ports import Network, NetworkError, Offload
-from watchbill.probes.answer import Answer
+from watchbill.probes.answer import Reply
 from watchbill.probes.attempt import Attempt
 from watchbill.probes.bodies import judge_body, pass_over, read_body
 from watchbill.probes.connections import way
+from watchbill.probes.kept import Kept
 from watchbill.probes.redirects import Headers, follow, leads_on
 from watchbill.probes.transport import Outgoing, ProbeTransport, as_response, outgoing_of
+from watchbill.probes.ways import WayTransport, is_plain
 
 LONGEST_DATE = 64
 
@@ -34,11 +36,16 @@ async def probe(
     now: Callable[[], Instant],
     offload: Offload,
     prepared: Callable[[Http], Outgoing],
+    kept: Kept | None = None,
 ) -> None:
     """:raises NetworkError: wherever it ended, with its reason."""
     attempt.facts["redirects"] = 0
     network = way(network, check.resolver, check.source_address)
-    transport = ProbeTransport(network, attempt, tls=check.tls, ip_family=check.ip_family)
+    transport = (
+        ProbeTransport(network, attempt, tls=check.tls, ip_family=check.ip_family)
+        if is_plain(check)
+        else WayTransport(check, attempt, network, kept=kept, opened_at=now())
+    )
     try:
         answer = await transport.exchange(prepared(check))
         if check.follow_redirects and leads_on(answer):
@@ -104,7 +111,7 @@ def _authorization(auth: Auth) -> bytes:
     return b"Bearer " + (auth.bearer.get_secret_value().encode() if auth.bearer is not None else b"")
 
 
-def _judge_head(expect: HttpExpect, answer: Answer, attempt: Attempt) -> None:
+def _judge_head(expect: HttpExpect, answer: Reply, attempt: Attempt) -> None:
     attempt.status_code = status = answer.status
     lengths = answer.values(b"content-length")
     attempt.facts["content_length"] = int(lengths[0]) if len(lengths) == 1 and lengths[0].isdigit() else -1

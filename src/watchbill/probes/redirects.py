@@ -14,7 +14,7 @@ import httpx2
 from watchbill.domain.checks import Http
 from watchbill.domain.results import Reason
 from watchbill.ports import NetworkError
-from watchbill.probes.answer import Answer
+from watchbill.probes.answer import Reply
 from watchbill.probes.attempt import Attempt
 from watchbill.probes.transport import ProbeTransport, as_response
 
@@ -36,16 +36,16 @@ class _Jar(CookieJar):
 class _Replayed(httpx2.AsyncBaseTransport):
     """The transport of the probe, whose first response has been received already."""
 
-    def __init__(self, transport: ProbeTransport, first: Answer) -> None:
+    def __init__(self, transport: ProbeTransport, first: Reply) -> None:
         self._transport = transport
-        self._first: Answer | None = first
+        self._first: Reply | None = first
 
     async def handle_async_request(self, request: httpx2.Request) -> httpx2.Response:
         first, self._first = self._first, None
         return await self._transport.handle_async_request(request) if first is None else as_response(first)
 
 
-def leads_on(answer: Answer) -> bool:
+def leads_on(answer: Reply) -> bool:
     return answer.status in _STATUSES and bool(answer.values(b"location"))
 
 
@@ -55,9 +55,9 @@ async def follow(
     transport: ProbeTransport,
     *,
     request: httpx2.Request,
-    first: Answer,
+    first: Reply,
     foreign: Headers,
-) -> Answer:
+) -> Reply:
     """The last answer, after at most ``max_redirects`` hops. ``foreign``: the headers that another origin may see.
 
     :raises NetworkError: there were more, one leads where no probe may go, or a hop failed.

@@ -17,7 +17,7 @@ from watchbill.domain.checks import TlsOptions
 from watchbill.domain.reach import IpChoice
 from watchbill.domain.results import Reason
 from watchbill.ports import Connection, Network, NetworkError, TlsSession
-from watchbill.probes.answer import Answer
+from watchbill.probes.answer import Answer, Reply
 from watchbill.probes.attempt import Attempt
 from watchbill.probes.connections import connect, is_metadata, record_session, resolve, shut
 
@@ -47,7 +47,7 @@ class ProbeTransport(httpx2.AsyncBaseTransport):
         self, network: Network, attempt: Attempt, *, tls: TlsOptions, ip_family: IpChoice | None
     ) -> None:
         self.session: TlsSession | None = None
-        self.answer: Answer | None = None
+        self.answer: Reply | None = None
         self._network = network
         self._attempt = attempt
         self._tls = tls
@@ -60,7 +60,7 @@ class ProbeTransport(httpx2.AsyncBaseTransport):
         self._foreign = True
         self._tls = TlsOptions(ca_file=self._tls.ca_file, skip_verification=self._tls.skip_verification)
 
-    async def exchange(self, outgoing: Outgoing) -> Answer:
+    async def exchange(self, outgoing: Outgoing) -> Reply:
         """Send a request; the answer's head is there, its body comes by iterating.
 
         :raises NetworkError: at whichever step it ended, with its reason.
@@ -73,7 +73,8 @@ class ProbeTransport(httpx2.AsyncBaseTransport):
         phases = self._attempt.phases
         phases.start("processing")
         await connection.send(outgoing.wire)
-        answer = self.answer = Answer(connection, bodiless=outgoing.bodiless, upgradable=outgoing.upgradable)
+        answer = Answer(connection, bodiless=outgoing.bodiless, upgradable=outgoing.upgradable)
+        self.answer = answer
         await answer.read_head()
         phases.start("transfer")
         self._attempt.facts["http_version"] = answer.version
@@ -91,7 +92,7 @@ class ProbeTransport(httpx2.AsyncBaseTransport):
     async def _connect(self, outgoing: Outgoing) -> Connection:
         facts = self._attempt.facts
         if "ssl" in facts:
-            _forget_the_last_hop(facts)
+            forget_the_last_hop(facts)
             self.session = None
         facts["ssl"] = False
         address = await resolve(self._network, self._attempt, outgoing.host, self._ip_family)
@@ -101,14 +102,15 @@ class ProbeTransport(httpx2.AsyncBaseTransport):
             )
         return await connect(self._network, self._attempt, address, outgoing.port)
 
-    async def _start_tls(self, connection: Connection, host: str) -> None:
+    async def _start_tls(self, connection: Connection, host: str, alpn: tuple[str, ...] = ALPN) -> TlsSession:
         self._attempt.phases.start("tls")
-        session = await connection.start_tls(self._tls, server_name=host, alpn=ALPN)
+        session = await connection.start_tls(self._tls, server_name=host, alpn=alpn)
         self.session = session
         self._attempt.facts["ssl"] = True
         record_session(session, self._attempt)
         if session.problem is not None and not self._tls.skip_verification:
             raise NetworkError(Reason.CERTIFICATE, session.problem)
+        return session
 
 
 def outgoing_of(request: httpx2.Request) -> Outgoing:
@@ -125,11 +127,11 @@ def outgoing_of(request: httpx2.Request) -> Outgoing:
     )
 
 
-def as_response(answer: Answer) -> httpx2.Response:
+def as_response(answer: Reply) -> httpx2.Response:
     return httpx2.Response(answer.status, headers=answer.headers, stream=answer)
 
 
-def _forget_the_last_hop(facts: dict[str, Any]) -> None:
+def forget_the_last_hop(facts: dict[str, Any]) -> None:
     for name in [name for name in facts if name.startswith(("certificate_", "tls_"))]:
         del facts[name]
 

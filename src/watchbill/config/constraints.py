@@ -1,0 +1,119 @@
+"""What validators demand that pydantic cannot tell, in the words of JSON Schema."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from typing import Any, TypeAlias
+
+from watchbill.domain.checks import LABEL_PATTERN, RECORD_TYPES, REPEATABLE, RESERVED_LABELS
+
+Schema: TypeAlias = dict[str, Any]
+
+REFERENCE: Schema = {"type": "string", "pattern": r"\$\{[^{}]+\}"}
+"""Text with a reference in it, which only loading the file resolves."""
+_HOST = r"^(?!-)(\[[0-9A-Fa-f:.]+\]|[^\s/@?#\\%\x00-\x1f]+)$"
+_PROXY = (
+    r"^([hH][tT][tT][pP][sS]?|[sS][oO][cC][kK][sS]5[hH]?)://([^/?#\s]*@)?"
+    r"(\[[0-9A-Fa-f:.]+\]|[^\s:/?#@\[\]%\\-][^\s:/?#@\[\]%\\]*):0*[1-9][0-9]{0,4}/?$"
+)
+EXTRA: Mapping[tuple[str, str], Schema] = {
+    ("Http", "url"): {"pattern": r"^[hH][tT][tT][pP][sS]?://[^\s/?#\x00-\x1f]+[^\s\x00-\x1f]*$"},
+    ("Http", "method"): {"pattern": r"^(?=.*[A-Za-z])[A-Za-z-]+$", "examples": ["GET", "HEAD", "POST"]},
+    ("Tcp", "host"): {"pattern": _HOST},
+    ("Tls", "host"): {"pattern": _HOST},
+    ("Icmp", "host"): {"pattern": _HOST},
+    ("TlsOptions", "server_name"): {"pattern": _HOST},
+    ("Dns", "record"): {"enum": [*RECORD_TYPES, *map(str.lower, RECORD_TYPES)]},
+    ("Dns", "server"): {
+        "pattern": r"^[^\s/@?#\\%]+$|^[hH][tT][tT][pP][sS]://[^\s/@?#\\%\x00-\x1f]+(/[^\s?#\x00-\x1f]*)?$"
+    },
+    ("Http", "unix_socket"): {"pattern": "^/", "examples": ["/run/app.sock"]},
+    ("Proxy", "url"): {"pattern": _PROXY},
+    ("Outbound", "source_address"): {"pattern": r"^([0-9]+(\.[0-9]+){3}|[0-9A-Fa-f]*:[0-9A-Fa-f:.]+)$"},
+    ("ByName", "resolver"): {
+        "pattern": r"^([0-9]+(\.[0-9]+){3}(:[0-9]+)?|[0-9A-Fa-f]*:[0-9A-Fa-f:.]+|\[[0-9A-Fa-f:.]+\](:[0-9]+)?)$",
+        "examples": ["9.9.9.9", "127.0.0.1:5353"],
+    },
+}
+"""What validators demand that pydantic cannot tell."""
+SHORT_FORMS: Mapping[tuple[str, str], Schema] = {
+    ("DnsAnswers", "any"): {"type": "string"},
+    ("DnsAnswers", "all"): {"type": "string"},
+    ("DnsAnswers", "none"): {"type": "string"},
+    ("Http", "proxy"): {"anyOf": [{"type": "string", "pattern": _PROXY}, REFERENCE]},
+}
+"""Where text may stand for a mapping: for ``{equals: text}``, for ``{url: text}``."""
+KEYS: Mapping[str, Schema] = {
+    "labels": {
+        "pattern": LABEL_PATTERN,
+        "maxLength": 200,
+        "not": {"pattern": f"^(__.*|{'|'.join(sorted(RESERVED_LABELS))})$"},
+    },
+    "headers": {"pattern": r"^[A-Za-z0-9!#$%&'*+.^_`|~-]+$"},
+    "json": {"pattern": r"^\$"},
+}
+
+
+def _only_family(version: int, source: str) -> Schema:
+    """An address to send from reaches only its own family."""
+    return {
+        "if": {
+            "required": ["source_address"],
+            "properties": {"source_address": {"type": "string", "pattern": source}},
+        },
+        "then": {"properties": {"ip_family": {"anyOf": [{"enum": [version, None]}, REFERENCE]}}},
+    }
+
+
+def _in_any_case(words: Iterable[str]) -> str:
+    return "|".join("".join(f"[{letter.lower()}{letter}]" for letter in word) for word in words)
+
+
+_FAMILIES = [_only_family(4, r"^[0-9.]+$"), _only_family(6, "^[^$]*:")]
+_CLEAR: Schema = {"properties": {"transport": {"enum": ["udp", "tcp"]}}}
+"""A DNS check that says nothing of its transport is one of these, too."""
+_REUSE: Schema = {
+    "if": {"required": ["connection"], "properties": {"connection": {"const": "reuse"}}},
+    "then": {
+        "properties": {"method": {"anyOf": [{"pattern": f"^({_in_any_case(REPEATABLE)})$"}, REFERENCE]}}
+    },
+}
+_ONLY_A_SOCKET: Schema = {
+    "if": {"required": ["unix_socket"], "properties": {"unix_socket": {"type": "string"}}},
+    "then": {
+        "properties": {key: {"type": "null"} for key in ("proxy", "ip_family", "source_address", "resolver")}
+    },
+}
+RULES: Mapping[str, Schema] = {
+    "Http": {"allOf": [*_FAMILIES, _REUSE, _ONLY_A_SOCKET]},
+    "Proxy": {"dependencies": {"password": ["username"]}},
+    "Outbound": {"allOf": _FAMILIES},
+    "Auth": {"oneOf": [{"required": ["basic"]}, {"required": ["bearer"]}]},
+    "TlsOptions": {"dependencies": {"cert_file": ["key_file"], "key_file": ["cert_file"]}},
+    "Dns": {
+        "allOf": [
+            *_FAMILIES,
+            {
+                "if": _CLEAR,
+                "then": {
+                    "properties": {
+                        "tls": {"not": {}},
+                        "expect": {"properties": {"certificate_valid_for": {"type": "null"}}},
+                    }
+                },
+            },
+            {
+                "if": {
+                    "required": ["transport"],
+                    "properties": {"transport": {"enum": ["tls", "https"]}},
+                },
+                "then": {"required": ["server"], "properties": {"server": {"type": "string"}}},
+            },
+            {
+                "if": {"properties": {"transport": {"enum": ["udp", "tcp", "tls"]}}},
+                "then": {"properties": {"server": {"not": {"type": "string", "pattern": "://"}}}},
+            },
+        ]
+    },
+}
+"""What holds between the keys of a mapping."""

@@ -1,0 +1,476 @@
+"""HTTP checks over HTTP/2: against nginx, and against servers that misbehave frame by frame."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Awaitable, Callable
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import anyio
+import pytest
+from hyperframe.frame import (
+    ContinuationFrame,
+    DataFrame,
+    Frame,
+    GoAwayFrame,
+    HeadersFrame,
+    PingFrame,
+    PushPromiseFrame,
+    RstStreamFrame,
+    SettingsFrame,
+)
+
+from tests.http2_server import (
+    OK_HEAD,
+    Conversation,
+    Http2Caller,
+    http2_server,
+    installed,
+    nginx,
+    plain_alpn,
+)
+from tests.probes.support import BOTH_LOOPS, LOOP_NAMES, Prober, open_prober, told
+from tests.proxies import http_proxy, socks_proxy, url_of
+from tests.servers import Authority, hang, http_server, no_socket_left, path_of, response
+from watchbill.domain.checks import parse_check
+from watchbill.domain.results import Outcome, Reason, Result
+
+pytestmark = pytest.mark.anyio
+needs_nginx = pytest.mark.skipif(not installed(), reason="nginx is not installed")
+
+
+@pytest.fixture(params=BOTH_LOOPS, ids=LOOP_NAMES)
+def anyio_backend(request: pytest.FixtureRequest) -> Any:
+    return request.param
+
+
+@pytest.fixture(scope="module")
+def authority(tmp_path_factory: pytest.TempPathFactory) -> Authority:
+    return Authority(tmp_path_factory.mktemp("certificates"))
+
+
+@needs_nginx
+async def test_nginx_speaks_http_2_where_it_is_offered(tmp_path: Path, authority: Authority) -> None:
+    async with nginx(tmp_path, authority) as server, no_socket_left(), open_prober() as probe:
+        tls = {"ca_file": server.ca_file}
+        expect = {"body": {"equals": "Welcome"}, "headers": {"x-protocol": "HTTP/2.0"}}
+        offered = await probe("http", url=server.url(), tls=tls, http2=True, expect=expect)
+        not_offered = await probe("http", url=server.url(), tls=tls)
+        head = await probe("http", url=server.url(), tls=tls, http2=True, method="HEAD")
+    assert (told(offered), told(not_offered), told(head)) == ([], [], [])
+    assert (offered.facts["http_version"], not_offered.facts["http_version"]) == ("2", "1.1")
+    assert list(offered.phases) == ["resolve", "connect", "tls", "processing", "transfer"]
+    assert abs(sum(offered.phases.values()) - offered.duration_seconds) < 2e-5
+    assert offered.facts["certificate_names"] == ["localhost"]
+    assert (offered.facts["body_bytes"], head.facts["body_bytes"]) == (7, 0)
+
+
+@needs_nginx
+async def test_bodies_redirects_and_limits_are_as_with_http_1(tmp_path: Path, authority: Authority) -> None:
+    async with nginx(tmp_path, authority) as server, no_socket_left(), open_prober() as probe:
+        common: dict[str, Any] = {"tls": {"ca_file": server.ca_file}, "http2": True}
+        large = await probe("http", url=server.url("/large"), **common, max_body_bytes=4_000_000)
+        cut = await probe("http", url=server.url("/large"), **common, expect={"body": {"contains": "y"}})
+        away = await probe("http", url=server.url("/away"), **common)
+        sent = await probe("http", url=server.url("/post"), **common, method="POST", body="z" * 500_000)
+    assert (told(large), large.facts["body_bytes"]) == ([], 3_000_000)
+    assert cut.reason is Reason.TOO_LARGE
+    assert (told(away), away.facts["redirects"]) == ([], 1)
+    assert (told(sent), sent.status_code) == ([], 200)
+
+
+@needs_nginx
+async def test_http_2_over_a_unix_socket_and_through_proxies(tmp_path: Path, authority: Authority) -> None:
+    async with (
+        nginx(tmp_path, authority) as server,
+        http_proxy() as proxy,
+        socks_proxy() as socks,
+        no_socket_left(),
+        open_prober() as probe,
+    ):
+        for declared in (
+            {"unix_socket": server.socket},
+            {"proxy": url_of(proxy, "http")},
+            {"proxy": url_of(socks, "socks5h")},
+        ):
+            result = await probe(
+                "http", url=server.url(), tls={"ca_file": server.ca_file}, http2=True, **declared
+            )
+            assert (told(result), result.facts["http_version"]) == ([], "2")
+
+
+@needs_nginx
+async def test_a_kept_connection_carries_one_request_after_the_other(
+    tmp_path: Path, authority: Authority
+) -> None:
+    async with nginx(tmp_path, authority, requests=4) as server, no_socket_left(), open_prober() as probe:
+        check = parse_check(
+            {
+                "id": "home",
+                "type": "http",
+                "url": server.url(),
+                "tls": {"ca_file": server.ca_file},
+                "http2": True,
+                "connection": "reuse",
+                "expect": {"body": {"equals": "Welcome"}},
+            }
+        )
+        results = [await probe.executor.execute(check) for _ in range(10)]
+    assert [told(result) for result in results] == [[]] * 10
+    # nginx says goodbye after four requests.
+    assert [result.facts["connection_reused"] for result in results].count(True) >= 5
+
+
+@pytest.mark.parametrize("protocols", [("http/1.1",), ()], ids=["http/1.1 is chosen", "nothing is chosen"])
+async def test_a_server_without_http_2_is_asked_in_http_1(
+    authority: Authority, protocols: tuple[str, ...]
+) -> None:
+    shop = authority.issue("localhost")
+    context = plain_alpn(shop, *protocols) if protocols else shop.context()
+    async with http_server(response(), tls=context) as server, open_prober() as probe:
+        result = await probe(
+            "http",
+            url=server.url(scheme="https", host="localhost"),
+            tls={"ca_file": authority.ca_file},
+            http2=True,
+        )
+    assert (told(result), result.facts["http_version"]) == ([], "1.1")
+
+
+async def test_without_tls_it_is_http_1() -> None:
+    async with http_server(response()) as server, open_prober() as probe:
+        result = await probe("http", url=server.url("/a"), http2=True)
+    assert (told(result), result.facts["http_version"]) == ([], "1.1")
+    assert path_of(server.requests[0]) == "/a"
+
+
+async def test_no_byte_is_sent_before_the_certificate_verifies(authority: Authority) -> None:
+    async def never(caller: Http2Caller) -> None:
+        await caller.request()
+
+    async with http2_server(never, authority.issue("other.test")) as server, open_prober() as probe:
+        result = await probe("http", url=server.url, tls={"ca_file": authority.ca_file}, http2=True)
+    assert told(result) == [(Reason.CERTIFICATE, "certificate is not for localhost but for other.test")]
+    assert all(caller.requests == [] for caller in server.callers)
+
+
+async def test_what_is_sent_is_what_was_declared(authority: Authority) -> None:
+    async def answer(caller: Http2Caller) -> None:
+        await caller.request()
+        await caller.answer(b"thanks")
+        await hang(caller.caller)
+
+    async with http2_server(answer, authority.issue("localhost")) as server, open_prober() as probe:
+        result = await probe(
+            "http",
+            url=server.url + "a?b=c",
+            method="PUT",
+            body="content",
+            headers={"X-Env": "prod", "Connection": "close"},
+            auth={"bearer": "t0ken-of-mine"},
+            tls={"ca_file": authority.ca_file},
+            http2=True,
+            expect={"body": {"equals": "thanks"}},
+        )
+    assert told(result) == []
+    [caller] = server.callers
+    [request] = caller.requests
+    assert caller.bodies == {1: b"content"}
+    assert {name: request[name] for name in (":method", ":path", ":scheme", ":authority", "x-env")} == {
+        ":method": "PUT",
+        ":path": "/a?b=c",
+        ":scheme": "https",
+        ":authority": f"localhost:{server.port}",
+        "x-env": "prod",
+    }
+    assert request["authorization"] == "Bearer t0ken-of-mine"
+    assert not {"host", "connection"} & request.keys()
+
+
+# --- misbehaviour -------------------------------------------------------------------------------------
+
+
+def after_the_request(*steps: Callable[[Http2Caller], Awaitable[None]]) -> Conversation:
+    async def converse(caller: Http2Caller) -> None:
+        await caller.request()
+        for step in steps:
+            await step(caller)
+        await hang(caller.caller)
+
+    return converse
+
+
+def frames(*make: Callable[[int], Frame], times: int = 1) -> Callable[[Http2Caller], Awaitable[None]]:
+    async def say(caller: Http2Caller) -> None:
+        block = [one(caller.stream) for one in make]
+        for _ in range(times):
+            await caller.say_frames(*block)
+
+    return say
+
+
+def head(fields: list[tuple[str, str]], *, end: bool = False) -> Callable[[Http2Caller], Awaitable[None]]:
+    async def say(caller: Http2Caller) -> None:
+        caller.h2.send_headers(caller.stream, fields, end_stream=end)
+        await caller.flush()
+
+    return say
+
+
+async def closing(caller: Http2Caller) -> None:
+    caller.caller.writer.close()
+
+
+def raw(data: bytes) -> Callable[[Http2Caller], Awaitable[None]]:
+    async def say(caller: Http2Caller) -> None:
+        await caller.caller.say(data)
+
+    return say
+
+
+def encoded(fields: list[tuple[str, str]]) -> bytes:
+    import hpack  # noqa: PLC0415 - where it is needed
+
+    return hpack.Encoder().encode(fields)
+
+
+LONG_HEAD = encoded([(":status", "200"), *((f"x-{number}", "y" * 60) for number in range(2000))])
+MISBEHAVIOUR: list[tuple[str, Conversation, Reason, str]] = [
+    ("hangs up", after_the_request(closing), Reason.RESET, "hung up before the response's head"),
+    (
+        "hangs up within the body",
+        after_the_request(head(OK_HEAD), frames(lambda s: DataFrame(s, b"half")), closing),
+        Reason.RESET,
+        "hung up in the middle of the response's body",
+    ),
+    (
+        "resets the stream",
+        after_the_request(frames(lambda s: RstStreamFrame(s, error_code=2))),
+        Reason.RESET,
+        "the server reset the stream (INTERNAL_ERROR)",
+    ),
+    (
+        "says goodbye before it answers",
+        after_the_request(frames(lambda s: GoAwayFrame(0, last_stream_id=0, error_code=11))),
+        Reason.RESET,
+        "GOAWAY: ENHANCE_YOUR_CALM",
+    ),
+    (
+        "speaks no HTTP/2",
+        after_the_request(raw(b"HTTP/1.1 200 OK\r\n\r\n" * 4)),
+        Reason.PROTOCOL,
+        "not HTTP/2",
+    ),
+    (
+        "sends a body without a head",
+        after_the_request(frames(lambda s: DataFrame(s, b"x"))),
+        Reason.PROTOCOL,
+        "not HTTP/2",
+    ),
+    (
+        "pushes though it was told not to",
+        after_the_request(
+            frames(
+                lambda s: PushPromiseFrame(
+                    s, promised_stream_id=2, data=encoded(OK_HEAD), flags=["END_HEADERS"]
+                )
+            )
+        ),
+        Reason.PROTOCOL,
+        "not HTTP/2",
+    ),
+    (
+        "sends more than it announced",
+        after_the_request(
+            head([*OK_HEAD, ("content-length", "2")]),
+            frames(lambda s: DataFrame(s, b"too long", flags=["END_STREAM"])),
+        ),
+        Reason.PROTOCOL,
+        "not HTTP/2",
+    ),
+    (
+        "has no status",
+        after_the_request(frames(lambda s: HeadersFrame(s, encoded([("a", "b")]), flags=["END_HEADERS"]))),
+        Reason.PROTOCOL,
+        "not HTTP/2",
+    ),
+    (
+        "has a status that is no number",
+        after_the_request(
+            frames(lambda s: HeadersFrame(s, encoded([(":status", "two")]), flags=["END_HEADERS"]))
+        ),
+        Reason.PROTOCOL,
+        "not HTTP/2",
+    ),
+    (
+        "sends fields without end",
+        after_the_request(head([*OK_HEAD, *((f"x-{number}", "y") for number in range(300))])),
+        Reason.TOO_LARGE,
+        "at most 200 fields",
+    ),
+    (
+        "sends a head over 64 KiB",
+        after_the_request(
+            frames(lambda s: HeadersFrame(s, LONG_HEAD[:16_000])),
+            *(
+                frames(partial(lambda at, s: ContinuationFrame(s, LONG_HEAD[at : at + 16_000]), at))
+                for at in range(16_000, len(LONG_HEAD), 16_000)
+            ),
+        ),
+        Reason.TOO_LARGE,
+        "headers must be at most 64 KiB",
+    ),
+    (
+        "packs a large head into a small one",
+        after_the_request(
+            frames(
+                lambda s: HeadersFrame(
+                    s,
+                    encoded([(":status", "200"), *[("x-bomb", "y" * 4000)] * 100]),
+                    flags=["END_HEADERS"],
+                )
+            )
+        ),
+        Reason.TOO_LARGE,
+        "headers must be at most 64 KiB",
+    ),
+    (
+        "goes on with its head for ever",
+        after_the_request(
+            frames(lambda s: HeadersFrame(s, b"")), frames(lambda s: ContinuationFrame(s, b""), times=20_000)
+        ),
+        Reason.PROTOCOL,
+        "not HTTP/2",
+    ),
+    (
+        "sends interim responses for ever",
+        after_the_request(
+            frames(
+                lambda s: HeadersFrame(s, encoded([(":status", "103")]), flags=["END_HEADERS"]), times=1000
+            )
+        ),
+        Reason.PROTOCOL,
+        "more than 20 interim (1xx) responses",
+    ),
+    (
+        "floods with pings before it answers",
+        after_the_request(frames(lambda _: PingFrame(0, b"12345678"), times=50_000)),
+        Reason.TOO_LARGE,
+        "headers must be at most 64 KiB",
+    ),
+    (
+        "floods with settings before it answers",
+        after_the_request(frames(lambda _: SettingsFrame(0, {4: 70_000}), times=50_000)),
+        Reason.TOO_LARGE,
+        "headers must be at most 64 KiB",
+    ),
+    (
+        "floods with pings within the body",
+        after_the_request(head(OK_HEAD), frames(lambda _: PingFrame(0, b"12345678"), times=50_000)),
+        Reason.PROTOCOL,
+        "floods the connection",
+    ),
+    (
+        "floods with empty pieces of the body",
+        after_the_request(head(OK_HEAD), frames(lambda s: DataFrame(s, b""), times=100_000)),
+        Reason.PROTOCOL,
+        "floods the connection",
+    ),
+    (
+        "sends the body byte by byte",
+        after_the_request(head(OK_HEAD), frames(lambda s: DataFrame(s, b"x"), times=100_000)),
+        Reason.PROTOCOL,
+        "floods the connection",
+    ),
+]
+
+
+@pytest.mark.parametrize(
+    ("behaviour", "reason", "said"),
+    [case[1:] for case in MISBEHAVIOUR],
+    ids=[case[0] for case in MISBEHAVIOUR],
+)
+async def test_each_misbehaviour_has_its_reason(
+    authority: Authority, behaviour: Conversation, reason: Reason, said: str
+) -> None:
+    async with (
+        http2_server(behaviour, authority.issue("localhost")) as server,
+        no_socket_left(),
+        open_prober() as probe,
+    ):
+        with anyio.fail_after(30):
+            result = await asked(probe, server.url, authority)
+    assert (result.outcome, result.reason) == (Outcome.FAILURE, reason), result.message
+    assert said in result.message
+
+
+async def asked(probe: Prober, url: str, authority: Authority, **declared: Any) -> Result:
+    return await probe(
+        "http", url=url, tls={"ca_file": authority.ca_file}, http2=True, timeout="20s", **declared
+    )
+
+
+@pytest.mark.parametrize(
+    "flood",
+    [
+        frames(lambda _: PingFrame(0, b"12345678"), times=20_000),
+        frames(lambda s: DataFrame(s, b"x"), times=40_000),
+    ],
+    ids=["pings", "bytes"],
+)
+async def test_a_flood_lets_others_run_meanwhile(
+    authority: Authority, flood: Callable[[Http2Caller], Awaitable[None]]
+) -> None:
+    """How often the others come to run while the flood is parsed, rather than how long that takes here."""
+    turns = 0
+
+    async def count() -> None:
+        nonlocal turns
+        while True:
+            turns += 1
+            await anyio.sleep(0)
+
+    behaviour = after_the_request(head(OK_HEAD), flood)
+    async with (
+        http2_server(behaviour, authority.issue("localhost")) as server,
+        open_prober() as probe,
+        anyio.create_task_group() as group,
+    ):
+        group.start_soon(count)
+        began = time.process_time()
+        result = await asked(probe, server.url, authority)
+        spent = time.process_time() - began
+        group.cancel_scope.cancel()
+    assert turns > 50, (spent, told(result), result.duration_seconds)
+
+
+async def test_a_refused_stream_on_a_kept_connection_is_asked_anew(authority: Authority) -> None:
+    async def converse(caller: Http2Caller) -> None:
+        await caller.request()
+        await caller.answer()
+        await caller.request()
+        await caller.say_frames(RstStreamFrame(caller.stream, error_code=7))
+        await hang(caller.caller)
+
+    async with (
+        http2_server(converse, authority.issue("localhost")) as server,
+        no_socket_left(),
+        open_prober() as probe,
+    ):
+        check = parse_check(
+            {
+                "id": "home",
+                "type": "http",
+                "url": server.url,
+                "tls": {"ca_file": authority.ca_file},
+                "http2": True,
+                "connection": "reuse",
+            }
+        )
+        first = await probe.executor.execute(check)
+        second = await probe.executor.execute(check)
+    assert (told(first), told(second)) == ([], [])
+    assert second.facts["connection_reopened"] is True
+    assert len(server.callers) == 2
