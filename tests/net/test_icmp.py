@@ -6,6 +6,8 @@ import errno
 import os
 import socket
 import struct
+import subprocess
+import sys
 import time
 from collections import deque
 from collections.abc import Callable
@@ -598,3 +600,38 @@ async def test_five_thousand_real_echoes_at_once_are_all_answered(places: int) -
     await echo.aclose()
     assert len(replies) == 5_000
     assert None not in replies
+
+
+UNPRIVILEGED = """
+import anyio
+from watchbill.net.icmp import Echo
+
+async def main():
+    echo = Echo()
+    replies = []
+    async def one(number):
+        replies.append(await echo.echo(f"127.0.{number % 250}.1", timeout_seconds=30))
+    async with anyio.create_task_group() as group:
+        for number in range(5000):
+            group.start_soon(one, number)
+    (channel,) = echo._channels.values()
+    print("raw" if channel._raw else "datagrams", len(replies), replies.count(None))
+    await echo.aclose()
+
+anyio.run(main, backend_options={"use_uvloop": True})
+"""
+
+
+@pytest.mark.elsewhere
+def test_an_unprivileged_socket_loses_nothing_either() -> None:
+    """In a network of its own, whose group may ping, and without any capability."""
+    inside = (
+        "ip link set lo up && echo '0 2147483647' > /proc/sys/net/ipv4/ping_group_range "
+        f"&& exec setpriv --bounding-set=-all --inh-caps=-all --no-new-privs {sys.executable} -c '{UNPRIVILEGED}'"
+    )
+    run = subprocess.run(
+        ["unshare", "-n", "sh", "-c", inside], capture_output=True, text=True, timeout=120, check=False
+    )
+    if run.returncode != 0 and "Traceback" not in run.stderr:
+        pytest.skip(f"no network of its own here: {run.stderr.strip()}")
+    assert run.stdout == "datagrams 5000 0\n", run.stderr

@@ -212,6 +212,14 @@ async def test_phases_add_up_to_the_duration() -> None:
         assert sum(result.phases.values()) == pytest.approx(result.duration_seconds, abs=1e-9)
 
 
+async def test_phases_add_up_whatever_went_wrong() -> None:
+    for transport in ("udp", "tcp"):
+        for script in (silence, rcode("SERVFAIL"), broken(cut, TWO), broken(for_another_name, TWO)):
+            result, _ = await probed(script, transport=transport, timeout="0.2s")
+            assert result.outcome is Outcome.FAILURE
+            assert sum(result.phases.values()) == pytest.approx(result.duration_seconds, abs=1e-9)
+
+
 async def test_the_serial_of_a_zone_is_a_fact() -> None:
     result, _ = await probed(
         records("SOA", "ns.test. root.test. 2026112201 7200 3600 1209600 60"), record="SOA"

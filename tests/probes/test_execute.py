@@ -7,10 +7,12 @@ from typing import Any
 
 import anyio
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from tests.probes.support import told
 from watchbill.domain.checks import Check, parse_check
-from watchbill.domain.results import Outcome, Reason, Trigger
+from watchbill.domain.results import PHASES, Outcome, Reason, Trigger
 from watchbill.ports import NetworkError
 from watchbill.probes import make_execute
 from watchbill.probes.attempt import Attempt, PhaseClock, Prober
@@ -304,3 +306,26 @@ def test_a_clock_without_phases_counts_from_its_making() -> None:
     clock = PhaseClock(seconds)
     seconds.pass_by(2)
     assert clock.stop() == 2
+
+
+@given(
+    steps=st.lists(st.tuples(st.sampled_from(["stop", *PHASES]), st.floats(0, 10)), min_size=1, max_size=30),
+    settled=st.none() | st.floats(0, 10),
+)
+def test_phases_add_up_however_a_prober_drives_its_clock(
+    steps: list[tuple[str, float]], settled: float | None
+) -> None:
+    seconds = Seconds()
+    seconds.pass_by(1_000_000)  # a machine that has been up for days, whose floats are coarser
+    clock = PhaseClock(seconds)
+    clock.start("resolve")
+    for step, passing in steps:
+        if step == "stop":
+            clock.stop()
+        else:
+            clock.start(step)
+        seconds.pass_by(passing)
+    clock.stop()
+    if settled is not None:
+        clock.settle("resolve", settled)
+    assert sum(clock.seconds.values()) == pytest.approx(clock.stop(), abs=1e-6)

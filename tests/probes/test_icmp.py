@@ -195,6 +195,17 @@ async def test_a_success_takes_as_long_as_one_round_trip_and_phases_add_up() -> 
 
 
 @pytest.mark.anyio
+@pytest.mark.parametrize(
+    ("echoes", "expect"),
+    [([None, None], {}), ([0.01, None], {"loss": "== 0"}), ([0.5, 0.1], {"latency": "1ms"}), ([DENIED], {})],
+)
+async def test_phases_add_up_whatever_went_wrong(echoes: Echoes, expect: dict[str, str]) -> None:
+    result = await execute(Scripted(echoes), count=len(echoes), expect=expect)
+    assert result.outcome is not Outcome.SUCCESS
+    assert sum(result.phases.values()) == pytest.approx(result.duration_seconds, abs=1e-9)
+
+
+@pytest.mark.anyio
 async def test_all_packets_have_left_and_been_awaited_before_the_deadline() -> None:
     network = Scripted([0.001] * 4)
     result = await execute(network, count=4, timeout="4s")

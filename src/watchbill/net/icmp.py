@@ -121,7 +121,13 @@ class _Channel:
         self._awaited[key] = awaited
         timer = self._loop.call_later(timeout_seconds, _settle, awaited, None)
         try:
-            await self._send(address, key[1], awaited)
+            packet = echo_request(self._family, self._identifier, key[1], awaited.token)
+            error = self._send_once(packet, address, awaited)
+            if error is not None:
+                await self._send_again(packet, address, awaited, error)
+            self._unread += 1
+            if self._unread >= SENT_AT_ONCE:
+                self._readable()
             answer = await awaited.answer
         finally:
             timer.cancel()
@@ -149,18 +155,16 @@ class _Channel:
 
     # --- out ----------------------------------------------------------------------------------------
 
-    async def _send(self, address: str, sequence: int, awaited: _Awaited) -> None:
-        packet = echo_request(self._family, self._identifier, sequence, awaited.token)
+    async def _send_again(self, packet: bytes, address: str, awaited: _Awaited, error: OSError) -> None:
+        """Our own queue being full is no loss of the target's."""
         for _ in range(FULL_BUFFER_TRIES):
-            error = self._send_once(packet, address, awaited)
-            if error is None:
-                self._unread += 1
-                if self._unread >= SENT_AT_ONCE:
-                    self._readable()
-                return
             if error.errno not in _FULL:
                 raise network_error(error, f"sending an echo request to {address}") from error
-            await asyncio.sleep(FULL_BUFFER_PAUSE_SECONDS)  # our own queue is full: no loss of the target's
+            await asyncio.sleep(FULL_BUFFER_PAUSE_SECONDS)
+            again = self._send_once(packet, address, awaited)
+            if again is None:
+                return
+            error = again
         raise NetworkError(Reason.INTERNAL, "the send buffer of the ICMP socket stays full")
 
     def _send_once(self, packet: bytes, address: str, awaited: _Awaited) -> OSError | None:
@@ -195,6 +199,8 @@ class _Channel:
                 continue
             drained += 1
             self._take(packet, ancillary, source[0])
+            if self._raw and drained >= len(self._awaited):
+                break  # nobody waits for more, and to see that there is none takes a call, too
         if not self._raw:
             self._drain_errors()
             if self._seen_error or not drained:

@@ -119,13 +119,13 @@ def _judge(check: Icmp, train: _Train, attempt: Attempt) -> None:
 def _round_trips(replies: list[EchoReply], attempt: Attempt) -> float:
     """Their average; what else is to be said of them becomes facts."""
     seconds = [reply.round_trip_seconds for reply in replies]
-    average = fsum(seconds) / len(seconds)
-    attempt.facts |= {
-        "rtt_min": min(seconds),
-        "rtt_avg": average,
-        "rtt_max": max(seconds),
-        "rtt_stddev": sqrt(fsum((each - average) ** 2 for each in seconds) / len(seconds)),
-    }
+    if len(seconds) == 1:
+        least = most = average = seconds[0]
+        deviation = 0.0
+    else:
+        least, most, average = min(seconds), max(seconds), fsum(seconds) / len(seconds)
+        deviation = sqrt(fsum((each - average) ** 2 for each in seconds) / len(seconds))
+    attempt.facts |= {"rtt_min": least, "rtt_avg": average, "rtt_max": most, "rtt_stddev": deviation}
     if replies[-1].hop_limit is not None:
         attempt.facts["hop_limit"] = replies[-1].hop_limit
     return average
