@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+from collections import deque
 from collections.abc import Awaitable, Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
 import anyio
 from anyio import TaskHandle
@@ -11,7 +12,7 @@ from anyio.abc import TaskGroup
 
 from watchbill.agenda import Running
 
-MOST_PARKED = 100
+MOST_IDLE = 100
 """As many wait at most; a burst of probes leaves no thousands of idle tasks behind."""
 
 
@@ -19,46 +20,46 @@ MOST_PARKED = 100
 class Runner:
     """One task. ``dismissed``: it was cancelled, so it takes no further probe."""
 
-    running: Running | None
-    woken: anyio.Event = field(default_factory=anyio.Event)
     handle: TaskHandle[None] | None = None
-    begun: bool = False
     dismissed: bool = False
+
+    def dismiss(self) -> None:
+        if self.handle is not None:
+            self.dismissed = True
+            self.handle.cancel()
 
 
 class Runners:
-    """``probe`` runs one probe to its end and never raises but for cancellation."""
+    """``probe`` runs one probe to its end and raises nothing but cancellation.
+
+    What is started begins in order, each in a task of its own.
+    """
 
     def __init__(self, group: TaskGroup, probe: Callable[[Running], Awaitable[None]]) -> None:
         self._group = group
         self._probe = probe
-        self._parked: list[Runner] = []
+        self._begins: deque[Running] = deque()
+        self._turn = anyio.Semaphore(0, fast_acquire=True)
+        self._idle = 0
 
     def start(self, running: Running) -> None:
-        """Have it probed, soon; the runner that waited least long is the warmest."""
-        if self._parked:
-            runner = self._parked.pop()
-            runner.running = running
-            runner.woken.set()
+        """Have it probed, soon."""
+        self._begins.append(running)
+        if self._idle:
+            self._idle -= 1
+            self._turn.release()
         else:
-            runner = Runner(running)
+            runner = Runner()
             runner.handle = self._group.create_task(self._serve(runner), name="prober")
-        running.cancel = lambda: self._dismiss(runner, running)
 
     async def _serve(self, runner: Runner) -> None:
-        while runner.running is not None:
-            runner.begun = True
-            await self._probe(runner.running)
-            runner.running, runner.begun = None, False
-            if runner.dismissed or len(self._parked) >= MOST_PARKED:
+        while True:
+            running = self._begins.popleft()
+            running.cancel = runner.dismiss
+            await self._probe(running)
+            # From here on nobody may cancel this task for the sake of that probe.
+            running.cancel = lambda: None
+            if runner.dismissed or self._idle >= MOST_IDLE:
                 return
-            runner.woken = anyio.Event()
-            self._parked.append(runner)
-            await runner.woken.wait()
-
-    @staticmethod
-    def _dismiss(runner: Runner, running: Running) -> None:
-        # What has not begun yet finds its slot settled when it begins, and ends by itself.
-        if runner.running is running and runner.begun and runner.handle is not None:
-            runner.dismissed = True
-            runner.handle.cancel()
+            self._idle += 1
+            await self._turn.acquire()

@@ -36,6 +36,21 @@ async def open_stream(address: str, port: int, *, contexts: Contexts) -> Stream:
 class Stream(asyncio.Protocol):
     """A connection (:class:`watchbill.ports.Connection`). One task reads and one writes."""
 
+    __slots__ = (
+        "_buffered",
+        "_contexts",
+        "_ended",
+        "_lost",
+        "_peer",
+        "_reader",
+        "_reading_paused",
+        "_received",
+        "_tls",
+        "_transport",
+        "_writer",
+        "_writing_paused",
+    )
+
     def __init__(self, peer: str, contexts: Contexts) -> None:
         self._peer = peer
         self._contexts = contexts

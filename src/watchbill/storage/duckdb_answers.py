@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterator, Sequence
 from typing import Any
 
@@ -76,4 +77,6 @@ def _rows(cursor: duckdb.DuckDBPyConnection, query: str, *values: object) -> Ite
 
 def _row(values: Sequence[Any]) -> Row:
     check_id, location, slot, trigger, started_at, duration = values[:6]
-    return Row(check_id, location, slot, trigger, started_at, duration, tuple(values[6:11]), *values[11:])
+    facts = None if values[-1] is None else json.loads(values[-1])
+    rest = [*values[11:-1], facts]
+    return Row(check_id, location, slot, trigger, started_at, duration, tuple(values[6:11]), *rest)

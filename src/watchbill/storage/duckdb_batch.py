@@ -6,7 +6,8 @@ few statements over whole lists.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+import json
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any
@@ -41,14 +42,14 @@ class Writing:
     """What the writer knows of the file, so that it never has to read before it writes.
 
     ``sequences`` and ``heartbeats`` say which rows exist; ``facts`` the last facts of each check as
-    (text, key, the slot they were first seen at). Thrown away after a failure and loaded again.
+    (facts, key, the slot they were first seen at). Thrown away after a failure and loaded again.
     """
 
     ledger: Ledger
     sequences: dict[str, int]
     heartbeats: set[int]
     next_facts_key: int
-    facts: dict[int, tuple[str, int, Instant]] = field(default_factory=dict)
+    facts: dict[int, tuple[Mapping[str, Any], int, Instant]] = field(default_factory=dict)
 
     @classmethod
     def load(cls, fetch: Fetch) -> Writing:
@@ -129,7 +130,8 @@ class _Tables:
         facts_key = self._writing.next_facts_key
         self._writing.next_facts_key += 1
         self._writing.facts[key] = row.facts, facts_key, row.slot
-        self.facts.append((facts_key, to_datetime(row.slot), row.facts))
+        text = json.dumps(row.facts, separators=(",", ":"), default=str)
+        self.facts.append((facts_key, to_datetime(row.slot), text))
         return facts_key
 
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 from watchbill.domain.messages import SlotSkipped
 from watchbill.domain.results import PHASES, Failure, Outcome, Reason, Result, Trigger
@@ -17,6 +18,8 @@ from watchbill.ports import StoredResult
 
 LONGEST_MESSAGE = 2_000
 FACTS_SHARED_FOR: Micros = 86_400 * SECOND
+_MEASURED = frozenset({"dns_lookup_seconds", "rtt_min", "rtt_avg", "rtt_max", "rtt_stddev"})
+"""Facts that are another number with each probe: kept, each row would need facts of its own."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,7 +39,7 @@ class Row:
     status_code: int | None
     message: str
     failures: str | None
-    facts: str | None
+    facts: Mapping[str, Any] | None
 
 
 NO_PHASES: tuple[Micros | None, ...] = (None,) * len(PHASES)
@@ -60,7 +63,7 @@ def row_of(result: Result) -> Row:
         status_code=result.status_code,
         message=storable(result.message)[:LONGEST_MESSAGE],
         failures=failures,
-        facts=json.dumps(result.facts, separators=(",", ":"), default=str) if result.facts else None,
+        facts={name: value for name, value in result.facts.items() if name not in _MEASURED} or None,
     )
 
 
@@ -84,9 +87,17 @@ def result_of(row: Row) -> Result:
         failures=_failures(row),
         phases=phases_of(row.phases),
         status_code=row.status_code,
-        facts=json.loads(row.facts) if row.facts else {},
+        facts=_with_lookup(row),
         verdict=None if row.verdict is None else Outcome(row.verdict),
     )
+
+
+def _with_lookup(row: Row) -> Mapping[str, Any]:
+    facts = dict(row.facts or {})
+    resolve = row.phases[0]
+    if resolve is not None and "address" in facts and not facts.get("redirects"):
+        facts["dns_lookup_seconds"] = resolve / SECOND
+    return facts
 
 
 def stored_result_of(row: Row) -> StoredResult:
