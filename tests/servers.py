@@ -297,6 +297,13 @@ class Issued:
             serialization.BestAvailableEncryption(passphrase),
         )
 
+    def odd(self) -> bytes:
+        """The certificate as if of version 6, in PEM: OpenSSL takes it, a strict reader does not."""
+        der = self.certificate.public_bytes(serialization.Encoding.DER)
+        return ssl.DER_cert_to_PEM_cert(
+            der.replace(b"\xa0\x03\x02\x01\x02", b"\xa0\x03\x02\x01\x05", 1)
+        ).encode()
+
     def context(self, *, client_ca: str | None = None) -> ssl.SSLContext:
         """A server's side. ``client_ca``: whose client certificates are required."""
         context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)

@@ -40,7 +40,7 @@ class NetworkError(Exception):
 
 @dataclass(frozen=True, slots=True)
 class Certificate:
-    """One certificate as it was shown. Instants are in microseconds since the epoch."""
+    """One certificate as it was shown. Instants are in microseconds since the epoch, 0 where none could be read."""
 
     subject: str
     issuer: str
@@ -66,7 +66,8 @@ class TlsSession:
 
     @property
     def earliest_expiry(self) -> Instant | None:
-        return min((certificate.not_after for certificate in self.chain), default=None)
+        """Of those whose end could be read."""
+        return min((shown.not_after for shown in self.chain if shown.not_after), default=None)
 
 
 class Connection(Protocol):

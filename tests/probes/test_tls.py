@@ -257,6 +257,29 @@ async def test_an_issuer_in_the_chain_that_expired_is_named(authority: Authority
     ]
 
 
+@pytest.mark.parametrize("part", ["the server's own", "one behind it"])
+async def test_a_chain_with_a_part_that_cannot_be_read_keeps_its_facts(
+    authority: Authority, part: str, tmp_path: Path
+) -> None:
+    own = authority.issue(LOOPBACK)
+    sooner = authority.issue("other.test", valid_until=NOW + 7 * DAY)
+    chain = own.odd() if part == "the server's own" else Path(own.cert_file).read_bytes() + sooner.odd()
+    (tmp_path / "chain.pem").write_bytes(chain)
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context.load_cert_chain(tmp_path / "chain.pem", own.key_file)
+    async with no_socket_left(), serving(hang, tls=context) as server, open_prober() as probe:
+        result = await probe("tls", host=LOOPBACK, port=server.port, tls={"ca_file": authority.ca_file})
+    ends = own if part == "the server's own" else sooner
+    assert result.facts["certificate_expires_at"] == int(ends.certificate.not_valid_after_utc.timestamp())
+    assert result.facts["certificate_subject"] == f"CN={LOOPBACK}"
+    assert result.facts["certificate_issuer"] == "CN=Test Root"
+    if part == "the server's own":
+        assert result.reason is Reason.CERTIFICATE
+        assert "cannot be read (5 is not a valid X509 version)" in result.message
+    else:
+        assert told(result) == []
+
+
 # --- handshakes that do not happen --------------------------------------------------------------------
 
 

@@ -15,6 +15,7 @@ from cryptography.exceptions import UnsupportedAlgorithm
 from service_identity.hazmat import DNS_ID, DNSPattern, verify_service_identity
 
 from watchbill.domain.units import isoformat, to_instant
+from watchbill.net.unreadable import facts_by_openssl
 from watchbill.ports import Certificate
 
 REMEMBERED = 4096
@@ -53,7 +54,7 @@ class Objection:
 
 
 def read_certificate(der: bytes) -> SeenCertificate:
-    """Never raises: what cannot be read is empty, and ``malformed`` says so."""
+    """Never raises: ``malformed`` says what could not be read, and that is empty."""
     return _remembered(der) if len(der) <= LARGE_BYTES else _remembered_large(der)
 
 
@@ -64,8 +65,7 @@ def _read_or_say_why(der: bytes) -> SeenCertificate:
             warnings.simplefilter("ignore")  # of oddities that this version still reads
             return _read(x509.load_der_x509_certificate(der), digest)
     except _UNREADABLE as error:
-        nothing = Certificate("", "", (), 0, 0, digest, "")
-        return SeenCertificate(nothing, malformed=f"cannot be read ({error})")
+        return SeenCertificate(facts_by_openssl(der, digest), malformed=f"cannot be read ({error})")
 
 
 _remembered = lru_cache(maxsize=REMEMBERED)(_read_or_say_why)

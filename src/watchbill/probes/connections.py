@@ -60,11 +60,13 @@ def record_session(session: TlsSession, attempt: Attempt) -> None:
     facts["tls_version"] = session.version
     facts["tls_cipher"] = session.cipher
     facts["certificate_problem"] = session.problem
-    if session.earliest_expiry is None:
+    if not session.chain:
         return
     leaf = session.chain[0]
-    facts["certificate_expires_at"] = session.earliest_expiry // SECOND
-    facts["certificate_not_before"] = leaf.not_before // SECOND
+    if (expiry := session.earliest_expiry) is not None:
+        facts["certificate_expires_at"] = expiry // SECOND
+    if leaf.not_before:
+        facts["certificate_not_before"] = leaf.not_before // SECOND
     facts["certificate_subject"] = leaf.subject
     facts["certificate_issuer"] = leaf.issuer
     facts["certificate_names"] = list(leaf.names[:MOST_NAMES_KEPT])
