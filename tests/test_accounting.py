@@ -46,7 +46,7 @@ from watchbill.domain.results import Failure, Outcome, Reason, Result, Trigger
 from watchbill.domain.units import SECOND, Instant, Micros
 from watchbill.ports import Batch, Ports
 from watchbill.storage.memory import MemoryStorage
-from watchbill.testing import START, FakeConfigFile, FakeNetwork, config_of, inline
+from watchbill.testing import START, FakeConfigFile, FakeNetwork, config_of, inline, judge_inline
 
 INTERVALS = ("1s", "2s", "3s", "5s", "10s", "1m")
 COUNTED = (Outcome.SUCCESS, Outcome.FAILURE, Outcome.ERROR, Outcome.SKIPPED, Outcome.EXCUSED)
@@ -290,6 +290,7 @@ class World:
             storage=self.store,
             load_config=self.file.load,
             offload=inline,
+            judge=judge_inline,
         )
         life = Life()
         self.store.killed = False

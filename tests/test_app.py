@@ -47,6 +47,7 @@ from watchbill.testing import (
     config_of,
     http_answer,
     inline,
+    judge_inline,
     virtual_clock,
 )
 
@@ -74,6 +75,7 @@ class Stand:
             storage=self.storage,
             load_config=self.file.load,
             offload=inline,
+            judge=judge_inline,
         )
         async with open_app(loaded, ports, recorder=self.said, **options) as app:
             yield app
@@ -387,6 +389,7 @@ def test_a_check_that_was_replaced_lives_on_nowhere() -> None:
                 storage=stand.storage,
                 load_config=stand.file.load,
                 offload=inline,
+                judge=judge_inline,
             )
             async with open_app(config_of(check("a")), ports) as app:
                 former = weakref.ref(app.loaded.config.checks["a"])

@@ -118,7 +118,7 @@ async def open_app(
     kept = Kept(ports.clock.now)
     opening = _renamed(await ports.storage.opening(location), loaded.config)
     execute = execute or make_execute(
-        probers(ports.network, ports.clock.now, ports.offload, board.last_seen, kept),
+        probers(ports.network, ports.clock.now, ports.judge, board.last_seen, kept),
         clock=ports.clock,
         location=location,
         monotonic=ports.clock.monotonic,

@@ -6,13 +6,11 @@ No schedule, no history, no metrics: subscribe to events for what you want of th
 from __future__ import annotations
 
 import time
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from functools import partial
-from typing import Any, TypeVar
 
 import anyio
-import anyio.to_thread
 
 from watchbill.bus import Bus
 from watchbill.clock import Timeline
@@ -22,12 +20,7 @@ from watchbill.handlers import delete_check, execute_checks, register_check
 from watchbill.net import open_network
 from watchbill.probes import Kept, make_execute, probers
 from watchbill.pulse import Pulse
-
-T = TypeVar("T")
-
-
-async def _offload(function: Callable[..., T], *args: Any) -> T:
-    return await anyio.to_thread.run_sync(partial(function, *args))
+from watchbill.workers.judging import open_judges
 
 
 @asynccontextmanager
@@ -39,11 +32,12 @@ async def open_core(*, location: str = "", concurrent_probes: int = 100) -> Asyn
     pulse = Pulse(clock)
     async with (
         open_network() as network,
+        open_judges() as judges,
         Kept(clock.now) as kept,
         anyio.create_task_group() as group,
     ):
         execute = make_execute(
-            probers(network, clock.now, _offload, lambda _: begun, kept),
+            probers(network, clock.now, judges, lambda _: begun, kept),
             clock=clock,
             location=location,
             monotonic=clock.monotonic,

@@ -318,6 +318,23 @@ class Offload(Protocol):
     async def __call__(self, function: Callable[..., T], *args: Any) -> T: ...
 
 
+class UnjudgedError(Exception):
+    """What was sent could not be judged; its text says why. That is our own side's failure."""
+
+
+class Judge(Protocol):
+    """Hold what a stranger sent against what is expected, where it holds nobody else (a process; inline in simulation)."""
+
+    async def __call__(self, function: Callable[..., T], content: Sequence[bytes], *arguments: Any) -> T:
+        """``function(content, *arguments)``, the parts of the content joined; all of it can be pickled.
+
+        No time limit of its own: cancelling ends it, whatever it is doing.
+
+        :raises UnjudgedError: it took too much memory, or its process ended.
+        """
+        ...
+
+
 @dataclass(frozen=True, slots=True)
 class Ports:
     """All that the application needs from outside; ``serve.py`` brings the real ones."""
@@ -327,6 +344,7 @@ class Ports:
     storage: Storage
     load_config: LoadConfig
     offload: Offload
+    judge: Judge
 
 
 Checks: TypeAlias = Mapping[str, Check]

@@ -36,6 +36,7 @@ from watchbill.ports import Ports
 from watchbill.probes import make_execute, probers
 from watchbill.storage import open_storage
 from watchbill.web import HttpTally, bind, create_app, serve_web
+from watchbill.workers.judging import open_judges
 from watchbill.workers.loading import Loader
 
 T = TypeVar("T")
@@ -97,12 +98,14 @@ async def _main(options: Options, loader: Loader, sockets: Sequence[socket], lin
         clock = system_clock()
         storage = await stack.enter_async_context(open_storage(options.storage, location=options.location))
         network = await stack.enter_async_context(open_network())
+        judges = await stack.enter_async_context(open_judges())
         ports = Ports(
             clock=clock,
             network=network,
             storage=storage,
             load_config=loader.load,
             offload=offload,
+            judge=judges,
         )
         http = HttpTally()
         sources = Sources(log=lines.statistics, http=http.statistics)
@@ -263,10 +266,10 @@ def execute_once(loaded: LoadedConfig, ids: Sequence[str]) -> list[Result]:
 async def _execute_once(loaded: LoadedConfig, ids: Sequence[str]) -> list[Result]:
     clock = system_clock()
     results: dict[str, Result] = {}
-    async with open_network() as network, anyio.create_task_group() as group:
+    async with open_network() as network, open_judges() as judges, anyio.create_task_group() as group:
         started = clock.now()
         execute = make_execute(
-            probers(network, clock.now, offload, lambda _: started),
+            probers(network, clock.now, judges, lambda _: started),
             clock=clock,
             location="",
             monotonic=clock.monotonic,

@@ -75,6 +75,11 @@ async def inline(function: Callable[..., T], *args: Any) -> T:
     return function(*args)
 
 
+async def judge_inline(function: Callable[..., T], content: Sequence[bytes], *arguments: Any) -> T:
+    """A :class:`~watchbill.ports.Judge` that holds everybody."""
+    return function(b"".join(content), *arguments)
+
+
 # --- configuration ------------------------------------------------------------------------------------
 
 

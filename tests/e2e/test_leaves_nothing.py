@@ -20,6 +20,7 @@ from watchbill.net import open_network
 from watchbill.ports import Ports
 from watchbill.serve import offload, system_clock
 from watchbill.storage import open_storage
+from watchbill.workers.judging import open_judges
 from watchbill.workers.loading import Loader
 
 pytestmark = pytest.mark.e2e
@@ -47,13 +48,18 @@ async def probe_and_reload(folder: Path, port: int) -> set[str]:
         f"  name: {{type: dns, name: a.test, server: '127.0.0.1:{port}', interval: 1s}}\n"
     )
     before = asyncio.all_tasks()
-    async with open_storage(str(folder / "h.duckdb")) as storage, open_network() as network:
+    async with (
+        open_storage(str(folder / "h.duckdb")) as storage,
+        open_network() as network,
+        open_judges() as judges,
+    ):
         ports = Ports(
             clock=system_clock(),
             network=network,
             storage=storage,
             load_config=Loader(str(config)).load,
             offload=offload,
+            judge=judges,
         )
         async with open_app(load(config, environ={}), ports) as app:
             await anyio.sleep(2.5)

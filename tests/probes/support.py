@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import AsyncIterator, Callable, Mapping
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from contextlib import asynccontextmanager
 from typing import Any, TypeVar
 
@@ -16,7 +16,7 @@ from watchbill.net import open_network
 from watchbill.ports import Network
 from watchbill.probes import Kept, probers
 from watchbill.probes.execute import Executor
-from watchbill.testing import ManualClock, inline
+from watchbill.testing import ManualClock, judge_inline
 
 T = TypeVar("T")
 
@@ -30,16 +30,16 @@ def wall() -> Instant:
 
 
 class Prober:
-    """Runs checks. ``offloaded``: how often something was run off the loop, which takes that many seconds."""
+    """Runs checks. ``judged_aside``: how often something was judged off the loop, which takes ``judging_takes`` seconds."""
 
     def __init__(
         self, network: Network, *, now: Callable[[], Instant] = wall, names: Mapping[str, str] | None = None
     ) -> None:
-        self.offloaded = 0
-        self.offloading_takes = 0.0
+        self.judged_aside = 0
+        self.judging_takes = 0.0
         self.kept = Kept(now)
         self.executor = Executor(
-            probers(_Named(network, names or {}), now, self._offload, lambda _: 0, self.kept),
+            probers(_Named(network, names or {}), now, self._judge, lambda _: 0, self.kept),
             clock=ManualClock(instant=wall()),
             monotonic=time.perf_counter,
         )
@@ -47,10 +47,10 @@ class Prober:
     async def __call__(self, check_type: str, **declared: Any) -> Result:
         return await self.executor.execute(parse_check({"id": "probed", "type": check_type, **declared}))
 
-    async def _offload(self, function: Callable[..., T], *args: Any) -> T:
-        self.offloaded += 1
-        await anyio.sleep(self.offloading_takes)
-        return await inline(function, *args)
+    async def _judge(self, function: Callable[..., T], content: Sequence[bytes], *arguments: Any) -> T:
+        self.judged_aside += 1
+        await anyio.sleep(self.judging_takes)
+        return await judge_inline(function, content, *arguments)
 
 
 class _Named:

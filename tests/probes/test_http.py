@@ -336,14 +336,14 @@ async def test_only_a_large_body_is_judged_off_the_loop() -> None:
     ):
         await probe("http", url=server.url("/large"))
         await probe("http", url=server.url("/small"), expect={"body": {"contains": "x"}})
-        assert probe.offloaded == 0
+        assert probe.judged_aside == 0
         result = await probe("http", url=server.url("/large"), expect={"body": {"not_contains": "x"}})
-        assert probe.offloaded == 1
+        assert probe.judged_aside == 1
     assert told(result) == [(Reason.BODY, 'body must not contain "x", but does')]
 
 
 @pytest.mark.parametrize(
-    ("expect", "offloaded"),
+    ("expect", "judged_aside"),
     [
         ({"body": {"contains": "1"}}, 0),
         ({"body": {"matches": "1"}}, 1),
@@ -351,10 +351,12 @@ async def test_only_a_large_body_is_judged_off_the_loop() -> None:
         ({"json_schema": {"type": "array"}}, 1),
     ],
 )
-async def test_what_is_costly_to_judge_leaves_the_loop_sooner(expect: dict[str, Any], offloaded: int) -> None:
+async def test_what_is_costly_to_judge_leaves_the_loop_sooner(
+    expect: dict[str, Any], judged_aside: int
+) -> None:
     async with http_server(response(b"[" + b"1," * 5000 + b"1]")) as server, open_prober() as probe:
         result = await probe("http", url=server.url(), expect=expect)
-        assert probe.offloaded == offloaded
+        assert probe.judged_aside == judged_aside
     assert told(result) == []
 
 
@@ -371,7 +373,7 @@ async def test_a_charset_that_is_none_is_read_as_utf_8(charset: str) -> None:
 async def test_what_came_in_time_is_judged_in_peace() -> None:
     """Judging waits for a thread of ours longer than the timeout: that is not the target's slowness."""
     async with http_server(response(b"x" * 100_000)) as server, open_prober() as probe:
-        probe.offloading_takes = 0.5
+        probe.judging_takes = 0.5
         result = await probe("http", url=server.url(), timeout="300ms", expect={"body": {"contains": "x"}})
     assert told(result) == []
     assert result.outcome is Outcome.SUCCESS

@@ -6,7 +6,7 @@ from collections.abc import Callable, Mapping
 from functools import partial
 
 from watchbill.domain.units import Instant
-from watchbill.ports import Network, Offload
+from watchbill.ports import Judge, Network
 from watchbill.probes import dns, heartbeat, http, icmp, tcp, tls
 from watchbill.probes.attempt import Prober
 from watchbill.probes.execute import make_execute
@@ -19,7 +19,7 @@ __all__ = ["Kept", "make_execute", "probers"]
 def probers(
     network: Network,
     clock_now: Callable[[], Instant],
-    offload: Offload,
+    judge: Judge,
     last_heartbeat: Callable[[str], Instant],
     kept: Kept | None = None,
 ) -> Mapping[str, Prober]:
@@ -33,11 +33,11 @@ def probers(
             http.probe,
             network=network,
             now=clock_now,
-            offload=offload,
+            judge=judge,
             prepared=PerCheck(http.prepare).of,
             kept=kept,
         ),
-        "tcp": partial(tcp.probe, network=network),
+        "tcp": partial(tcp.probe, network=network, judge=judge),
         "tls": partial(tls.probe, network=network, now=clock_now),
         "dns": partial(dns.probe, network=network, now=clock_now),
         "icmp": partial(icmp.probe, network=network),

@@ -1,10 +1,8 @@
-"""The body of an HTTP response: read up to a bound, decoded where it is judged, and judged off the loop if large."""
+"""The body of an HTTP response: read up to a bound, decoded where it is judged, and judged aside if that may take its time."""
 
 from __future__ import annotations
 
-import re
 from contextlib import aclosing
-from functools import partial
 
 import anyio
 import anyio.lowlevel
@@ -13,25 +11,20 @@ import httpx2
 from watchbill.domain.checks import Http
 from watchbill.domain.expectations import HttpExpect, body_failures
 from watchbill.domain.results import Failure, Reason
-from watchbill.ports import NetworkError, Offload
+from watchbill.judgement import judge_body
+from watchbill.ports import Judge, NetworkError, UnjudgedError
 from watchbill.probes.answer import Reply
 from watchbill.probes.attempt import Attempt
 from watchbill.probes.decoding import DecodingError, decoding_of
 
-OFFLOADED_BYTES = 64 * 1024
-"""A larger body is judged off the event loop..."""
-OFFLOADED_COSTLY_BYTES = 8 * 1024
-"""...and one of this size where patterns or JSON are judged, which take up to 5 us a byte."""
+JUDGED_HERE_BYTES = 64 * 1024
+"""A larger body is judged aside..."""
+COSTLY_BYTES = 4 * 1024
+"""...and one of this size where patterns or JSON are judged, which take up to 7 us a byte."""
 JUDGING_SECONDS = 5
 MOST_CODINGS = 2
 PACKED_MORE_BYTES = 64 * 1024
 """A body may be larger packed than unpacked, by little."""
-# What a target names is looked up among Python's codecs, some of which take quadratic time or are not for text.
-_CHARSETS = re.compile(
-    r"utf-?(8|16|16-?le|16-?be|32)|(us-)?ascii|iso-8859-(1|2|3|4|5|6|7|8|9|10|11|13|14|15|16)|latin-?1"
-    r"|windows-125[0-8]|koi8-[ru]|shift_jis|euc-(jp|kr)|iso-2022-(jp|kr)|gbk|gb2312|gb18030|big5",
-    re.IGNORECASE,
-)
 
 
 async def pass_over(answer: Reply, attempt: Attempt, *, limit: int) -> None:
@@ -45,8 +38,8 @@ async def pass_over(answer: Reply, attempt: Attempt, *, limit: int) -> None:
     attempt.facts["body_bytes"] = min(size, limit)
 
 
-async def read_body(response: httpx2.Response, attempt: Attempt, *, limit: int) -> tuple[bytes, bool]:
-    """The decoded body up to ``limit`` bytes, and whether there was more."""
+async def read_body(response: httpx2.Response, attempt: Attempt, *, limit: int) -> tuple[list[bytes], bool]:
+    """The decoded body up to ``limit`` bytes, in parts, and whether there was more."""
     codings = _codings(response)
     parts: list[bytes] = []
     size = received = 0
@@ -70,7 +63,7 @@ async def read_body(response: httpx2.Response, attempt: Attempt, *, limit: int) 
     except DecodingError as error:
         raise NetworkError(Reason.PROTOCOL, f"the body is not valid {', '.join(codings)}: {error}") from error
     attempt.facts["body_bytes"] = min(size, limit)
-    return b"".join(parts), size > limit or received > most or decoding.cut
+    return parts, size > limit or received > most or decoding.cut
 
 
 def _codings(response: httpx2.Response) -> list[str]:
@@ -83,29 +76,26 @@ def _codings(response: httpx2.Response) -> list[str]:
     return codings
 
 
-async def judge_body(
-    check: Http, response: httpx2.Response, body: bytes, *, truncated: bool, offload: Offload
+async def judge_received(
+    check: Http, response: httpx2.Response, parts: list[bytes], *, truncated: bool, judge: Judge
 ) -> list[Failure]:
-    charset = response.charset_encoding or ""
-    judge = partial(
-        _body_failures, check.expect, body, charset=charset, truncated=truncated, limit=check.max_body_bytes
-    )
-    if len(body) <= _judged_here(check.expect):
-        return judge()
+    """``parts``: the decoded body as it came, since joining sixty megabytes takes time as well."""
+    expect, charset = check.expect, response.charset_encoding or ""
+    if truncated:
+        return body_failures(expect, "", truncated=True, limit=check.max_body_bytes)
+    if sum(map(len, parts)) <= _judged_here(expect):
+        return judge_body(b"".join(parts), expect, charset)
+    why = f"within {JUDGING_SECONDS}s"
     # What was received in time is judged in peace: a busy machine of ours must not look like a slow target.
     with anyio.move_on_after(JUDGING_SECONDS, shield=True):
-        return await offload(judge)
-    return [Failure(Reason.INTERNAL, f"the body could not be judged within {JUDGING_SECONDS}s")]
+        try:
+            return await judge(judge_body, parts, expect, charset)
+        except UnjudgedError as error:
+            why = f"({error})"
+    return [Failure(Reason.INTERNAL, f"the body could not be judged {why}")]
 
 
 def _judged_here(expect: HttpExpect) -> int:
     """How large a body is judged without leaving the event loop."""
     costly = expect.json_ or expect.json_schema or (expect.body is not None and expect.body.matches)
-    return OFFLOADED_COSTLY_BYTES if costly else OFFLOADED_BYTES
-
-
-def _body_failures(
-    expect: HttpExpect, body: bytes, *, charset: str, truncated: bool, limit: int
-) -> list[Failure]:
-    text = body.decode(charset if _CHARSETS.fullmatch(charset) else "utf-8", errors="replace")
-    return body_failures(expect, text, truncated=truncated, limit=limit)
+    return COSTLY_BYTES if costly else JUDGED_HERE_BYTES

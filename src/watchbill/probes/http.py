@@ -15,10 +15,10 @@ from watchbill.domain.expectations import HttpExpect, header_failures, validity_
 from watchbill.domain.results import Reason
 from watchbill.domain.rules import status_meets
 from watchbill.domain.units import SECOND, Instant
-from watchbill.ports import Network, NetworkError, Offload
+from watchbill.ports import Judge, Network, NetworkError
 from watchbill.probes.answer import Reply
 from watchbill.probes.attempt import Attempt
-from watchbill.probes.bodies import judge_body, pass_over, read_body
+from watchbill.probes.bodies import judge_received, pass_over, read_body
 from watchbill.probes.connections import way
 from watchbill.probes.kept import Kept
 from watchbill.probes.redirects import Headers, follow, leads_on
@@ -34,7 +34,7 @@ async def probe(
     *,
     network: Network,
     now: Callable[[], Instant],
-    offload: Offload,
+    judge: Judge,
     prepared: Callable[[Http], Outgoing],
     kept: Kept | None = None,
 ) -> None:
@@ -61,7 +61,7 @@ async def probe(
         attempt.phases.stop()
     finally:
         await transport.aclose()
-    attempt.failures += await judge_body(check, response, body, truncated=truncated, offload=offload)
+    attempt.failures += await judge_received(check, response, body, truncated=truncated, judge=judge)
 
 
 def prepare(check: Http) -> Outgoing:

@@ -7,16 +7,19 @@ import anyio
 from watchbill.domain.checks import Tcp
 from watchbill.domain.expectations import ResponseMatch
 from watchbill.domain.results import Failure, Reason
-from watchbill.ports import Connection, Network
+from watchbill.judgement import judge_response
+from watchbill.ports import Connection, Judge, Network, NetworkError, UnjudgedError
 from watchbill.probes.attempt import Attempt
 from watchbill.probes.connections import open_connection, shut, way
 
 MOST_BYTES = 64 * 1024
+COSTLY_BYTES = 4 * 1024
+"""A longer response is judged aside where patterns are, which take up to 7 us a byte."""
 MOST_READS = 1024
 """Every piece is judged together with all before it, so the number of pieces is bounded too."""
 
 
-async def probe(check: Tcp, attempt: Attempt, *, network: Network) -> None:
+async def probe(check: Tcp, attempt: Attempt, *, network: Network, judge: Judge) -> None:
     """:raises NetworkError: wherever it ended, with its reason."""
     network = way(network, check.resolver, check.source_address)
     connection = await open_connection(network, attempt, check.host, check.port, check.ip_family)
@@ -26,30 +29,37 @@ async def probe(check: Tcp, attempt: Attempt, *, network: Network) -> None:
         if check.send is not None:
             await connection.send(check.send.get_secret_value().encode())
         if check.expect.response is not None:
-            await _await_response(check.expect.response, connection, attempt)
+            await _await_response(check.expect.response, connection, attempt, judge=judge)
         attempt.phases.stop()
     finally:
         await shut(connection)
 
 
-async def _await_response(rule: ResponseMatch, connection: Connection, attempt: Attempt) -> None:
+async def _await_response(
+    rule: ResponseMatch, connection: Connection, attempt: Attempt, *, judge: Judge
+) -> None:
     """Read until the rule is met, or nothing more comes, or enough has come."""
-    seen = b""
+    seen, failures = b"", None
     try:
         for _ in range(MOST_READS):
             piece = await connection.receive()
             seen = (seen + piece)[:MOST_BYTES]
-            failures = _failures(rule, seen)
+            failures = await _judge(rule, seen, judge)
             if not (piece and failures and len(seen) < MOST_BYTES):
                 break
-        attempt.failures += failures
+        attempt.failures += failures or []
     except anyio.get_cancelled_exc_class():
         # The deadline: say beside it what had been seen so far.
-        attempt.failures += _failures(rule, seen)
+        attempt.failures += judge_response(b"", rule) if failures is None else failures
         raise
     finally:
         attempt.facts["body_bytes"] = len(seen)
 
 
-def _failures(rule: ResponseMatch, seen: bytes) -> list[Failure]:
-    return rule.failures(seen.decode("utf-8", errors="replace"), of="response", reason=Reason.BODY)
+async def _judge(rule: ResponseMatch, seen: bytes, judge: Judge) -> list[Failure]:
+    if not rule.matches or len(seen) <= COSTLY_BYTES:
+        return judge_response(seen, rule)
+    try:
+        return await judge(judge_response, [seen], rule)
+    except UnjudgedError as error:
+        raise NetworkError(Reason.INTERNAL, f"the response could not be judged ({error})") from error

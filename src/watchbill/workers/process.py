@@ -75,14 +75,14 @@ class Worker:
         try:
             await self._stream.send(data)
         except (anyio.BrokenResourceError, anyio.ClosedResourceError) as error:
-            raise WorkerLostError("it ended before it was told everything") from error
+            raise WorkerLostError("ended before it was told everything") from error
 
     async def _read(self, size: int) -> bytes:
         while len(self._received) < size:
             try:
                 self._received += await self._stream.receive()
             except (anyio.EndOfStream, anyio.BrokenResourceError, anyio.ClosedResourceError) as error:
-                raise WorkerLostError("it ended before it answered") from error
+                raise WorkerLostError("ended before it answered") from error
         found = bytes(self._received[:size])
         del self._received[:size]
         return found
@@ -96,7 +96,7 @@ async def start_worker(name: str) -> Worker:
     try:
         ours, its = socketpair()
     except OSError as error:
-        raise WorkerLostError(f"no worker could be started: {error.strerror}") from error
+        raise WorkerLostError(f"could not be started: {error.strerror}") from error
     with its, anyio.CancelScope(shield=True):
         try:
             # Started from a thread: the interpreter uses vfork, while the event loop's own way forks a process of
@@ -104,7 +104,7 @@ async def start_worker(name: str) -> Worker:
             process = await anyio.to_thread.run_sync(_spawn, name, its.fileno())
         except OSError as error:
             ours.close()
-            raise WorkerLostError(f"no worker could be started: {error.strerror}") from error
+            raise WorkerLostError(f"could not be started: {error.strerror}") from error
         stream = await SocketStream.from_socket(ours)
     return Worker(process, stream)
 
