@@ -30,3 +30,10 @@ def crash(_: bytes) -> None:
 
 def gorge(_: bytes, mebibytes: int) -> int:
     return len(bytearray(mebibytes << 20))
+
+
+KEPT: list[bytes] = []
+
+
+def keep(_: bytes, mebibytes: int) -> None:
+    KEPT.append(b"x" * (mebibytes << 20))
