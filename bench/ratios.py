@@ -136,6 +136,18 @@ def of_ours(folder: Path, targets: Targets, kind: str, *, rate: int, seconds: fl
     )
 
 
+def at_rest(folder: Path, targets: Targets, *, seconds: float) -> str:
+    """What the exporter uses that no probe causes, as a sentence."""
+    with watchbill(folder, named([CHECKS["tcp"](targets)])) as running:
+        usage = observe(running, warm_up=2, seconds=seconds).usage
+        running.stop()
+    share = usage.cpu_seconds / usage.seconds
+    return (
+        f"With a single check Watchbill uses {share:.1%} of the core (pulse, a commit a second, scrapes): "
+        f"{share * 10:.2f} s per 1,000 probes at 100 a second are that."
+    )
+
+
 def of_peer(peer: Peer, kind: str, *, rate: int, seconds: float) -> Run:
     driven = peer.drive(kind, rate=rate, seconds=seconds)
     held = not driven.refused and driven.successes == driven.probes and driven.latency_p99_seconds < 0.5
@@ -161,12 +173,12 @@ def marked(side: Run | Side) -> str:
     return f"{cpu:.3f}" if side.held else f"{cpu:.3f} (short of CPU)"
 
 
-def table(cells: Sequence[Cell]) -> Table:
+def table(cells: Sequence[Cell], *notes: str) -> Table:
     heads = (
         "probe", "a second", "Watchbill, CPU s per 1,000", "blackbox, CPU s per 1,000", "ratio", "wanted at most",
         "Watchbill delay p50/p99, ms", "blackbox answer p50/p99, ms", "Watchbill RSS, MB", "blackbox RSS, MB",
     )  # fmt: skip
-    return Table("ratios", heads, [row(cell) for cell in cells])
+    return Table("ratios", heads, [row(cell) for cell in cells], notes)
 
 
 def row(cell: Cell) -> Sequence[str]:

@@ -32,7 +32,8 @@ def measure_ratios(setting: Setting) -> Sequence[Table]:
         setting.folder, setting.targets,
         kinds=asked.types or TYPES, rates=asked.rates or RATES, runs=asked.runs, seconds=asked.seconds,
     )  # fmt: skip
-    return [ratios.table(cells)]
+    rest = ratios.at_rest(setting.folder / "rest", setting.targets, seconds=10)
+    return [ratios.table(cells, rest)]
 
 
 def measure_scale(setting: Setting) -> Sequence[Table]:
