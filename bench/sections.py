@@ -9,7 +9,7 @@ from pathlib import Path
 
 import anyio
 
-from bench import hanging, latency, phases, profile, ratios, saturation, scale
+from bench import hanging, hostile, latency, phases, profile, ratios, saturation, scale
 from bench.declared import TYPES
 from bench.tables import Table
 from bench.targets import Targets
@@ -62,6 +62,10 @@ def measure_latency(setting: Setting) -> Sequence[Table]:
     return [latency.measure(setting.folder, seconds=setting.asked.seconds or 20)]
 
 
+def measure_hostile(setting: Setting) -> Sequence[Table]:
+    return [hostile.measure()]
+
+
 def measure_phases(setting: Setting) -> Sequence[Table]:
     return [phases.table(anyio.run(phases.measure_all, 5, backend_options={"use_uvloop": True}))]
 
@@ -89,6 +93,7 @@ SECTIONS: dict[str, Callable[[Setting], Sequence[Table]]] = {
     "hanging": measure_hanging,
     "latency": measure_latency,
     "phases": measure_phases,
+    "hostile": measure_hostile,
     "profile": measure_profile,
 }
 BY_DEFAULT = tuple(name for name in SECTIONS if name != "profile")

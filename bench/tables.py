@@ -36,7 +36,7 @@ class Table:
             )
             for line in lines
         )
-        return "\n".join([*aligned, *self.notes])
+        return "\n".join([*aligned, *self.notes]).rstrip()
 
 
 def written(page: str, name: str, text: str) -> str:
