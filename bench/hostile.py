@@ -35,10 +35,14 @@ def measure() -> Table:
     )
     late = sum(past > AT_MOST_SECONDS for _, _, past in met)
     notes = (
-        f"{len(early)} more ended by themselves, {-max(past for _, _, past in early):.1f} s before their timeout "
-        f"or earlier: {reasons}.",
-        f"Of {len(met)} in all, {late} ended more than {AT_MOST_SECONDS * 1000:.0f} ms past their timeout; "
-        f"{left} sockets were left open.",
+        (
+            f"{len(early)} more ended by themselves, {-max(past for _, _, past in early):.1f} s before their timeout "
+            f"or earlier: {reasons}."
+        ),
+        (
+            f"Of {len(met)} in all, {late} ended more than {AT_MOST_SECONDS * 1000:.0f} ms past their timeout; "
+            f"{left} sockets were left open."
+        ),
     )
     rows = [(name, reason or "none: success", f"{past * 1000:+.1f}") for name, reason, past in waited]
     return Table("hostile", ("the server", "reason", "ms past the timeout"), rows, notes)
