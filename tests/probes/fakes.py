@@ -30,6 +30,7 @@ class ScriptedConnection:
     sent: list[bytes] = field(default_factory=list)
     closed: int = 0
     server_name: str = ""
+    handshakes: int = 0
     alpn: tuple[str, ...] = ()
 
     async def send(self, data: bytes) -> None:
@@ -45,6 +46,7 @@ class ScriptedConnection:
     ) -> TlsSession:
         await self.network.step("start_tls")
         self.server_name, self.alpn = server_name, alpn
+        self.handshakes += 1
         if self.network.script.session is None:
             raise NetworkError(Reason.TLS, "the peer does not speak TLS")
         return self.network.script.session

@@ -6,6 +6,8 @@ from typing import Any
 
 import anyio
 import pytest
+from hpack import Encoder
+from hyperframe.frame import DataFrame, HeadersFrame, SettingsFrame
 
 from tests.probes.fakes import Scripted, ScriptedNetwork, a_certificate
 from tests.probes.support import Prober, told
@@ -62,6 +64,52 @@ async def test_https_goes_on_only_after_the_certificate_is_looked_at() -> None:
         assert len(connection.sent) == sent
         assert connection.closed == 1
         assert (connection.server_name, connection.alpn) == ("shop.test", ("http/1.1",))
+
+
+def h2_answer(body: bytes) -> bytes:
+    """What a server of HTTP/2 says to the first request."""
+    head = HeadersFrame(1, Encoder().encode([(":status", "200")]), flags=["END_HEADERS"])
+    data = DataFrame(1, body, flags=["END_STREAM"])
+    return b"".join(frame.serialize() for frame in (SettingsFrame(0, {}), head, data))
+
+
+@pytest.mark.parametrize("size", [1, 7, 1000])
+async def test_http_2_in_pieces_of_any_size(size: int) -> None:
+    session = TlsSession("TLSv1.3", "x", (a_certificate(),), None, protocol="h2")
+    answer = h2_answer(b"okay")
+    pieces = [answer[start : start + size] for start in range(0, len(answer), size)]
+    network = ScriptedNetwork(Scripted(pieces, session=session))
+    result = await Prober(network)(
+        "http", url="https://shop.test/", http2=True, expect={"body": {"equals": "okay"}}
+    )
+    assert (told(result), result.facts["http_version"]) == ([], "2")
+    [connection] = network.connections
+    assert (connection.alpn, connection.closed) == (("h2", "http/1.1"), 1)
+    assert connection.sent[0].startswith(b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n")
+
+
+async def test_a_tunnel_through_a_proxy_and_the_request_in_it() -> None:
+    session = TlsSession("TLSv1.3", "x", (a_certificate(),), None)
+    network = ScriptedNetwork(Scripted([b"HTTP/1.1 200 Connection established\r\n\r\n", OK], session=session))
+    result = await Prober(network)("http", url="https://shop.test/", proxy="https://u:p@proxy.test:3128")
+    assert told(result) == []
+    [connection] = network.connections
+    assert connection.sent[0].startswith(b"CONNECT shop.test:443 HTTP/1.1\r\n")
+    assert connection.sent[1].startswith(b"GET / HTTP/1.1\r\n")
+    assert (connection.handshakes, connection.server_name, connection.closed) == (2, "shop.test", 1)
+
+
+@pytest.mark.parametrize("proxy", ["http://proxy.test:1", "https://proxy.test:1", "socks5h://proxy.test:1"])
+@pytest.mark.parametrize("step", ["resolve", "connect", "start_tls", "send", "receive"])
+async def test_a_deadline_at_any_step_through_a_proxy_closes_the_connection(step: str, proxy: str) -> None:
+    session = TlsSession("TLSv1.3", "x", (a_certificate(),), None)
+    socks = [b"\5\0", b"\5\0\0\1\1\2\3\4\0\1"]
+    opened = socks if proxy.startswith("socks") else [b"HTTP/1.1 200 OK\r\n\r\n"]
+    network = ScriptedNetwork(Scripted([*opened, OK], session=session), hangs=step)
+    with anyio.fail_after(10):
+        result = await Prober(network)("http", url="https://shop.test/", proxy=proxy, timeout="20ms")
+    assert result.reason in {Reason.CONNECT_TIMEOUT, Reason.TIMEOUT}
+    assert [connection.closed for connection in network.connections] in ([], [1])
 
 
 @pytest.mark.parametrize("step", ["resolve", "connect", "start_tls", "send", "receive"])

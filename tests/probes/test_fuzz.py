@@ -4,18 +4,21 @@ from __future__ import annotations
 
 import string
 from functools import partial
+from typing import Any
 
 import anyio
 import pytest
 from cryptography.hazmat.primitives.serialization import Encoding
+from hpack import Encoder
 from hypothesis import HealthCheck, Phase, example, given, settings
 from hypothesis import strategies as st
 
-from tests.probes.fakes import Scripted, ScriptedNetwork
+from tests.probes.fakes import Scripted, ScriptedNetwork, a_certificate
 from tests.probes.support import Prober, told
 from tests.servers import Authority
 from watchbill.domain.results import Result
 from watchbill.net.certificates import name_problem, read_certificate
+from watchbill.ports import TlsSession
 
 EVERYTHING = {
     "status": 200,
@@ -70,17 +73,18 @@ fields = st.lists(
 )
 
 
-async def probe_scripted(pieces: list[bytes]) -> tuple[Result, ScriptedNetwork]:
-    network = ScriptedNetwork(Scripted(pieces))
+async def probe_scripted(
+    pieces: list[bytes], session: TlsSession | None, declared: dict[str, Any]
+) -> tuple[Result, ScriptedNetwork]:
+    network = ScriptedNetwork(Scripted(pieces, session))
+    limits: dict[str, Any] = {"max_redirects": 2, "max_body_bytes": 1024, "expect": EVERYTHING}
     with anyio.fail_after(20):
-        result = await Prober(network)(
-            "http", url="http://shop.test/", max_redirects=2, max_body_bytes=1024, expect=EVERYTHING
-        )
+        result = await Prober(network)("http", **{"url": "http://shop.test/"} | limits | declared)
     return result, network
 
 
-def judged(pieces: list[bytes]) -> Result:
-    result, network = anyio.run(partial(probe_scripted, pieces))
+def judged(pieces: list[bytes], session: TlsSession | None = None, **declared: Any) -> Result:
+    result, network = anyio.run(partial(probe_scripted, pieces, session, declared))
     assert "crashed" not in result.message, told(result)
     assert all(connection.closed == 1 for connection in network.connections)
     return result
@@ -99,6 +103,51 @@ def test_any_bytes_are_judged(pieces: list[bytes]) -> None:
 def test_any_header_is_judged(status: int, headers: list[tuple[bytes, bytes]], body: bytes) -> None:
     lines = [b"HTTP/1.1 %d What" % status, *(b"%s: %s" % field for field in headers)]
     judged([b"\r\n".join([*lines, b"", b""]) + body])
+
+
+def h2_frame(kind: int, flags: int, stream: int, payload: bytes) -> bytes:
+    return len(payload).to_bytes(3, "big") + bytes([kind, flags]) + stream.to_bytes(4, "big") + payload
+
+
+def h2_head(*fields: tuple[str, str]) -> bytes:
+    return h2_frame(1, 4, 1, Encoder().encode(fields))
+
+
+H2_FRAMES = st.one_of(
+    st.builds(h2_frame, st.integers(0, 12), st.integers(0, 255), st.integers(0, 4), st.binary(max_size=40)),
+    st.sampled_from(
+        [
+            h2_frame(4, 0, 0, b""),
+            h2_head((":status", "200")),
+            h2_head((":status", "103")),
+            h2_head((":status", "²²²")),
+            h2_head((":status", "200"), ("content-length", "-1")),
+            h2_head(("a", "b")),
+            h2_frame(0, 1, 1, b"{}"),
+            h2_frame(7, 0, 0, bytes(8)),
+        ]
+    ),
+    st.binary(max_size=30),
+)
+
+
+@settings(max_examples=300, deadline=None, suppress_health_check=[HealthCheck.too_slow], phases=UNSHRUNK)
+@given(st.lists(H2_FRAMES, max_size=8))
+def test_any_frames_of_http_2_are_judged(pieces: list[bytes]) -> None:
+    session = TlsSession("TLSv1.3", "x", (a_certificate(),), None, protocol="h2")
+    judged(pieces, session=session, url="https://shop.test/", http2=True)
+
+
+@settings(max_examples=150, deadline=None, suppress_health_check=[HealthCheck.too_slow], phases=UNSHRUNK)
+@given(
+    st.sampled_from(["http", "socks5", "socks5h"]),
+    st.lists(
+        st.sampled_from([b"\5\0", b"\5\2", b"\1\0", b"\5\0\0\3", b"\5\0\0\1"]) | st.binary(max_size=40),
+        max_size=5,
+    ),
+)
+def test_whatever_a_proxy_says_is_judged(scheme: str, pieces: list[bytes]) -> None:
+    judged(pieces, proxy=f"{scheme}://u:p@proxy.test:1080")
 
 
 @pytest.mark.parametrize("unit", ["a=", ";", "; ", "a=b; ", '"', "=", " ", ",", "expires=Thu, 01 Jan "])

@@ -26,7 +26,7 @@ from watchbill.probes.transport import Outgoing
 
 ALPN = ("h2", "http/1.1")
 FRAMES_AT_ONCE = 100
-"""Then others come to run: some 3 ms."""
+"""Then others come to run: some 1 ms."""
 MOST_FRAME_BYTES = 16 * 1024
 WINDOW_BYTES = 1 << 20
 MOST_FRAMING_BYTES = 256 * 1024
