@@ -89,6 +89,22 @@ async def test_a_redirect_stays_on_the_socket_and_leads_nowhere_else(tmp_path: P
     assert told(second) == [(Reason.REDIRECT, message)]
 
 
+async def test_a_tcp_check_may_lead_to_a_socket(tmp_path: Path) -> None:
+    path = tmp_path / "app.sock"
+    async with app_at(path, b"+PONG\r\n"), no_socket_left(), open_prober() as probe:
+        there = await probe(
+            "tcp",
+            unix_socket=str(path),
+            send="PING\r\n\r\n",
+            expect={"response": {"equals": "+PONG\r\n"}},
+        )
+        gone = await probe("tcp", unix_socket=str(tmp_path / "gone.sock"))
+    assert told(there) == []
+    assert sorted(there.phases) == ["connect", "processing"]
+    assert there.facts["address"] == str(path)
+    assert told(gone) == [(Reason.REFUSED, f"there is no socket at {tmp_path / 'gone.sock'}")]
+
+
 async def test_a_silent_application_times_out(tmp_path: Path) -> None:
     path = tmp_path / "app.sock"
     async with app_at(path, b""), no_socket_left(), open_prober() as probe:

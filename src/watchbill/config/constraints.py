@@ -16,6 +16,7 @@ _PROXY = (
     r"^([hH][tT][tT][pP][sS]?|[sS][oO][cC][kK][sS]5[hH]?)://([^/?#\s]*@)?"
     r"(\[[0-9A-Fa-f:.]+\]|[^\s:/?#@\[\]%\\-][^\s:/?#@\[\]%\\]*):0*[1-9][0-9]{0,4}/?$"
 )
+_SOCKET: Schema = {"pattern": "^/", "examples": ["/run/app.sock"]}
 EXTRA: Mapping[tuple[str, str], Schema] = {
     ("Http", "url"): {"pattern": r"^[hH][tT][tT][pP][sS]?://[^\s/?#\x00-\x1f]+[^\s\x00-\x1f]*$"},
     ("Http", "method"): {"pattern": r"^(?=.*[A-Za-z])[A-Za-z-]+$", "examples": ["GET", "HEAD", "POST"]},
@@ -27,7 +28,8 @@ EXTRA: Mapping[tuple[str, str], Schema] = {
     ("Dns", "server"): {
         "pattern": r"^[^\s/@?#\\%]+$|^[hH][tT][tT][pP][sS]://[^\s/@?#\\%\x00-\x1f]+(/[^\s?#\x00-\x1f]*)?$"
     },
-    ("Http", "unix_socket"): {"pattern": "^/", "examples": ["/run/app.sock"]},
+    ("Http", "unix_socket"): _SOCKET,
+    ("Tcp", "unix_socket"): _SOCKET,
     ("Proxy", "url"): {"pattern": _PROXY},
     ("Outbound", "source_address"): {"pattern": r"^([0-9]+(\.[0-9]+){3}|[0-9A-Fa-f]*:[0-9A-Fa-f:.]+)$"},
     ("ByName", "resolver"): {
@@ -78,14 +80,33 @@ _REUSE: Schema = {
         "properties": {"method": {"anyOf": [{"pattern": f"^({_in_any_case(REPEATABLE)})$"}, REFERENCE]}}
     },
 }
-_ONLY_A_SOCKET: Schema = {
-    "if": {"required": ["unix_socket"], "properties": {"unix_socket": {"type": "string"}}},
-    "then": {
-        "properties": {key: {"type": "null"} for key in ("proxy", "ip_family", "source_address", "resolver")}
-    },
-}
+
+
+def _only_a_socket(*others: str) -> Schema:
+    return {
+        "if": {"required": ["unix_socket"], "properties": {"unix_socket": {"type": "string"}}},
+        "then": {"properties": {key: {"type": "null"} for key in others}},
+    }
+
+
+_NO_SOCKET: Schema = {"properties": {"unix_socket": {"type": "null"}}}
 RULES: Mapping[str, Schema] = {
-    "Http": {"allOf": [*_FAMILIES, _REUSE, _ONLY_A_SOCKET]},
+    "Http": {
+        "allOf": [*_FAMILIES, _REUSE, _only_a_socket("proxy", "ip_family", "source_address", "resolver")]
+    },
+    "Tcp": {
+        "allOf": [
+            *_FAMILIES,
+            _only_a_socket("host", "port", "ip_family", "source_address", "resolver"),
+            {
+                "if": _NO_SOCKET,
+                "then": {
+                    "required": ["host", "port"],
+                    "properties": {"host": {"type": "string"}, "port": {"not": {"type": "null"}}},
+                },
+            },
+        ]
+    },
     "Proxy": {"dependencies": {"password": ["username"]}},
     "Outbound": {"allOf": _FAMILIES},
     "Auth": {"oneOf": [{"required": ["basic"]}, {"required": ["bearer"]}]},

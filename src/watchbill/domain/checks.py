@@ -24,7 +24,16 @@ from pydantic import (
 from watchbill.domain.expectations import DnsExpect, HttpExpect, IcmpExpect, TcpExpect, TlsExpect
 from watchbill.domain.files import ExistingFile
 from watchbill.domain.proxies import Proxy
-from watchbill.domain.reach import ByName, Host, Outbound, check_host, dns_url, split_server, split_url
+from watchbill.domain.reach import (
+    ByName,
+    Host,
+    Outbound,
+    SocketPath,
+    check_host,
+    dns_url,
+    split_server,
+    split_url,
+)
 from watchbill.domain.rules import Declared, HeaderName, declared_problem
 from watchbill.domain.units import Duration, Micros, format_duration, parse_duration, to_micros
 
@@ -38,8 +47,6 @@ RESERVED_LABELS = frozenset(
 )  # fmt: skip
 MOST_LABELS = 64
 """Of one check: each makes every series of it longer."""
-MOST_SOCKET_PATH_BYTES = 107
-"""What Linux takes (unix(7))."""
 REPEATABLE = ("GET", "HEAD", "OPTIONS", "TRACE", "PUT", "DELETE")
 """Methods that may be sent again where nobody knows whether they arrived (RFC 9110 §9.2.2)."""
 DEFAULT_TIMEOUT = timedelta(seconds=5)
@@ -211,14 +218,6 @@ def _one_line(value: SecretStr) -> SecretStr:
     return value
 
 
-def _socket_path(path: str) -> str:
-    if not path.startswith("/") or "\0" in path or len(path.encode()) > MOST_SOCKET_PATH_BYTES:
-        raise ValueError(
-            f"a unix_socket is an absolute path of at most {MOST_SOCKET_PATH_BYTES} bytes, such as /run/app.sock"
-        )
-    return path
-
-
 HeaderValue = Annotated[SecretStr, AfterValidator(_one_line)]
 
 
@@ -251,7 +250,7 @@ class Http(ByName, CheckFields):
     """`reuse`: keep one connection between probes. A method that must not be sent twice cannot have it."""
     proxy: Proxy | None = None
     """The proxy to go through: `http://`, `https://`, `socks5://` or `socks5h://`, credentials within it or beside it."""
-    unix_socket: Annotated[str, AfterValidator(_socket_path)] | None = None
+    unix_socket: SocketPath | None = None
     """The path of a socket to connect to instead of the url's host."""
     expect: HttpExpect = HttpExpect()
     """What the response must meet; without `status` it must be 2xx."""
@@ -285,12 +284,14 @@ class Http(ByName, CheckFields):
                 f"connection: reuse takes a method that may be sent twice ({', '.join(REPEATABLE)}), got {self.method}",
             )
         if self.unix_socket is not None:
-            for name in ("proxy", "ip_family", "source_address", "resolver"):
-                if getattr(self, name) is not None:
-                    raise declared_problem(
-                        name, f"{name} has no meaning beside unix_socket; leave one of them out"
-                    )
+            _only_a_socket(self, "proxy", "ip_family", "source_address", "resolver")
         return self
+
+
+def _only_a_socket(check: CheckFields, *others: str) -> None:
+    for name in others:
+        if getattr(check, name) is not None:
+            raise declared_problem(name, f"{name} has no meaning beside unix_socket; leave one of them out")
 
 
 class Tcp(ByName, CheckFields):
@@ -298,14 +299,25 @@ class Tcp(ByName, CheckFields):
 
     type: Literal["tcp"] = "tcp"
     """A TCP connection."""
-    host: Host
+    host: Host | None = None
     """The name or address to connect to."""
-    port: Port
+    port: Port | None = None
     """The port to connect to."""
+    unix_socket: SocketPath | None = None
+    """The path of a socket to connect to instead of a host and a port."""
     send: SecretStr | None = None
     """Text to send once connected, a secret."""
     expect: TcpExpect = TcpExpect()
     """What the service must meet beyond taking the connection."""
+
+    @model_validator(mode="after")
+    def _one_place(self) -> Tcp:
+        if self.unix_socket is not None:
+            _only_a_socket(self, "host", "port", "ip_family", "source_address", "resolver")
+        elif self.host is None or self.port is None:
+            missing = "host" if self.host is None else "port"
+            raise declared_problem("", f"`{missing}` is missing; tcp needs host and port, or unix_socket")
+        return self
 
 
 class Tls(ByName, CheckFields):
@@ -449,9 +461,11 @@ def target_of(check: Check) -> str:
     match check:
         case Http():
             return re.split("[?#]", shown("url"), maxsplit=1)[0]
+        case Tcp() if check.unix_socket is not None:
+            return f"unix:{shown('unix_socket')}"
         case Tcp() | Tls():
             host = shown("host")
-            return f"[{host}]:{shown('port')}" if ":" in check.host else f"{host}:{shown('port')}"
+            return f"[{host}]:{shown('port')}" if ":" in (check.host or "") else f"{host}:{shown('port')}"
         case Dns():
             return f"{shown('server')}/{shown('name')}" if check.server else shown("name")
         case Icmp():

@@ -14,6 +14,8 @@ IpFamily: TypeAlias = Literal[4, 6]
 IpChoice: TypeAlias = Literal[4, 6, "prefer-4", "prefer-6"]
 """One family only, or one rather than the other."""
 DNS_PORT = 53
+MOST_SOCKET_PATH_BYTES = 107
+"""What Linux takes (unix(7))."""
 
 
 def check_host(host: str) -> str:
@@ -30,6 +32,17 @@ def check_host(host: str) -> str:
 
 
 Host = Annotated[str, AfterValidator(check_host)]
+
+
+def _socket_path(path: str) -> str:
+    if not path.startswith("/") or "\0" in path or len(path.encode()) > MOST_SOCKET_PATH_BYTES:
+        raise ValueError(
+            f"a unix_socket is an absolute path of at most {MOST_SOCKET_PATH_BYTES} bytes, such as /run/app.sock"
+        )
+    return path
+
+
+SocketPath = Annotated[str, AfterValidator(_socket_path)]
 
 
 def split_url(url: str) -> SplitResult:

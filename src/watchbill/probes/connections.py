@@ -42,6 +42,13 @@ async def connect(network: Network, attempt: Attempt, address: str, port: int) -
     return await network.connect(address, port)
 
 
+async def open_socket(network: Network, attempt: Attempt, path: str) -> Connection:
+    """Connect to a socket in the file system, which takes no lookup."""
+    attempt.phases.start("connect")
+    attempt.facts["address"] = path
+    return await network.connect_unix(path)
+
+
 def is_metadata(address: str) -> bool:
     """Link-local, or where a cloud keeps its machines' credentials; also behind a translated or mapped address."""
     found = ip_address(address.partition("%")[0])

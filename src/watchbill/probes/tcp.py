@@ -10,7 +10,7 @@ from watchbill.domain.results import Failure, Reason
 from watchbill.judgement import judge_response
 from watchbill.ports import Connection, Judge, Network, NetworkError, UnjudgedError
 from watchbill.probes.attempt import Attempt
-from watchbill.probes.connections import open_connection, shut, way
+from watchbill.probes.connections import open_connection, open_socket, shut, way
 
 MOST_BYTES = 64 * 1024
 COSTLY_BYTES = 4 * 1024
@@ -22,7 +22,10 @@ MOST_READS = 1024
 async def probe(check: Tcp, attempt: Attempt, *, network: Network, judge: Judge) -> None:
     """:raises NetworkError: wherever it ended, with its reason."""
     network = way(network, check.resolver, check.source_address)
-    connection = await open_connection(network, attempt, check.host, check.port, check.ip_family)
+    if check.host is not None and check.port is not None:
+        connection = await open_connection(network, attempt, check.host, check.port, check.ip_family)
+    else:
+        connection = await open_socket(network, attempt, check.unix_socket or "")
     try:
         if check.send is not None or check.expect.response is not None:
             attempt.phases.start("processing")

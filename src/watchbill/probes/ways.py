@@ -15,7 +15,7 @@ from watchbill.ports import Connection, Network, NetworkError
 from watchbill.probes import http2, proxies
 from watchbill.probes.answer import Reply
 from watchbill.probes.attempt import Attempt
-from watchbill.probes.connections import connect, is_metadata, record_session, resolve, shut
+from watchbill.probes.connections import connect, is_metadata, open_socket, record_session, resolve, shut
 from watchbill.probes.http2 import Http2Answer, Http2Session
 from watchbill.probes.kept import KeepableAnswer, Kept, Link, Origin
 from watchbill.probes.transport import ALPN, Outgoing, ProbeTransport, forget_the_last_hop
@@ -155,9 +155,7 @@ class WayTransport(ProbeTransport):
                 Reason.REDIRECT,
                 f"redirect to {outgoing.host}:{outgoing.port} refused: a unix socket leads only to the url's own origin",
             )
-        self._attempt.phases.start("connect")
-        self._attempt.facts["address"] = path
-        return await self._network.connect_unix(path)
+        return await open_socket(self._network, self._attempt, path)
 
     async def _pass(self, connection: Connection, proxy: Proxy, outgoing: Outgoing) -> None:
         """From the proxy on: its own TLS, then a tunnel, unless it forwards plain requests by itself."""
