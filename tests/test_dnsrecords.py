@@ -14,7 +14,7 @@ import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
-from watchbill.dnsquery import Query, make_query, parse_name
+from watchbill.dnsquery import Query, _reply_of, make_query, parse_name, read_reply
 from watchbill.dnsrecords import read_records
 from watchbill.ports import NetworkError
 from watchbill.probes.dnsanswer import _of_message, _of_records, read_answer
@@ -194,6 +194,7 @@ def test_whatever_is_read_dnspython_reads_alike(
     seen = quickly(bytes(packet), query)
     if seen is not None:
         assert seen == by_dnspython(bytes(packet), query)
+        assert read_reply(bytes(packet), query) == _reply_of(dns.message.from_wire(bytes(packet)))
 
 
 @settings(max_examples=300, deadline=None)

@@ -6,7 +6,7 @@ packet answers which question. No time limit, no retry and no choice of server h
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from functools import lru_cache
 
@@ -19,8 +19,8 @@ import dns.name
 import dns.rcode
 import dns.rdataclass
 import dns.rdatatype
-import dns.rrset
 
+from watchbill.dnsrecords import read_records
 from watchbill.domain.results import Reason
 from watchbill.ports import Connection, Datagrams, NetworkError
 
@@ -150,25 +150,47 @@ def parse_answer(packet: bytes) -> dns.message.Message:
         ) from error
 
 
-def follow_cnames(
-    answer: dns.message.Message, query: Query
-) -> tuple[list[dns.name.Name], dns.rrset.RRset | None]:
-    """The aliases from the name asked for, in order, and the records of the asked type at their end.
+@dataclass(frozen=True, slots=True)
+class Reply:
+    """An answer section: the texts of its records, by owner (lower-case) and type."""
+
+    rcode: int
+    answers: Mapping[tuple[str, int], list[str]]
+
+
+def read_reply(packet: bytes, query: Query) -> Reply:
+    """A packet that is known to answer the query. :raises NetworkError: as :func:`parse_answer`."""
+    records = read_records(packet, query.question, query.text) if packet[4:6] == b"\0\1" else None
+    if records is None:
+        return _reply_of(parse_answer(packet))
+    answers: dict[tuple[str, int], list[str]] = {}
+    for owner, kind, text in records.answer:
+        answers.setdefault((owner, kind), []).append(text)
+    return Reply(packet[3] & _RCODE, answers)
+
+
+def _reply_of(message: dns.message.Message) -> Reply:
+    answers = {
+        (rrset.name.to_text().lower(), int(rrset.rdtype)): [rdata.to_text() for rdata in rrset]
+        for rrset in message.answer
+        if rrset.rdclass == dns.rdataclass.IN
+    }
+    return Reply(message.rcode(), answers)
+
+
+def follow_cnames(reply: Reply, query: Query) -> list[str]:
+    """The records of the asked type at the end of the aliases of the name asked for; none where there are none.
 
     :raises NetworkError: ``dns`` for more than 8 aliases, which a loop always is.
     """
-    name, aliases = query.name, list[dns.name.Name]()
-    while True:
-        found = answer.get_rrset(answer.answer, name, dns.rdataclass.IN, query.record)
-        alias = answer.get_rrset(answer.answer, name, dns.rdataclass.IN, dns.rdatatype.CNAME)
+    name = query.text.lower()
+    for _ in range(MAX_CNAMES + 1):
+        found = reply.answers.get((name, query.record))
+        alias = reply.answers.get((name, dns.rdatatype.CNAME))
         if found is not None or alias is None:
-            return aliases, found
-        if len(aliases) == MAX_CNAMES:
-            raise NetworkError(
-                Reason.DNS, f"{show_name(query.name)} leads through more than {MAX_CNAMES} CNAMEs"
-            )
-        name = alias[0].target
-        aliases.append(name)
+            return found or []
+        name = alias[0].lower()
+    raise NetworkError(Reason.DNS, f"{show_name(query.name)} leads through more than {MAX_CNAMES} CNAMEs")
 
 
 def show_name(name: dns.name.Name) -> str:

@@ -15,19 +15,19 @@ from math import isfinite
 from pathlib import Path
 
 import anyio
-import dns.message
 import dns.name
 import dns.rcode
 
 from watchbill.dnsquery import (
     Query,
+    Reply,
     ask_datagrams,
     ask_stream,
     follow_cnames,
     is_truncated,
     make_query,
-    parse_answer,
     parse_name,
+    read_reply,
     show_name,
 )
 from watchbill.domain.reach import DNS_PORT, IpChoice, IpFamily, is_chosen, preferred_family, split_server
@@ -217,14 +217,14 @@ class Resolver:
     async def _records(self, name: dns.name.Name, record: str, conf: ResolvConf) -> _Found:
         query = make_query(name, record)
         server, answer = await self._inquire(query, conf)
-        if answer.rcode() == dns.rcode.NXDOMAIN:
+        if answer.rcode == dns.rcode.NXDOMAIN:
             return _Found((), f"NXDOMAIN from {server}")
-        _, rrset = follow_cnames(answer, query)
-        if rrset is None:
+        texts = follow_cnames(answer, query)
+        if not texts:
             return _Found((), f"no {record} record from {server}")
-        return _Found(tuple(address for data in rrset if (address := as_address(data.address)) is not None))
+        return _Found(tuple(address for text in texts if (address := as_address(text)) is not None))
 
-    async def _inquire(self, query: Query, conf: ResolvConf) -> tuple[str, dns.message.Message]:
+    async def _inquire(self, query: Query, conf: ResolvConf) -> tuple[str, Reply]:
         """Ask one server after the other until one gives an answer, be it that there is nothing."""
         inquiry, heard_before = _Inquiry(), self._answers
         with anyio.CancelScope(deadline=_last_moment()):
@@ -237,9 +237,7 @@ class Resolver:
                         return server, answer
         raise self._unanswered(query, inquiry, answers_others=self._answers > heard_before)
 
-    async def _ask(
-        self, server: str, query: Query, inquiry: _Inquiry, *, within: float
-    ) -> dns.message.Message | None:
+    async def _ask(self, server: str, query: Query, inquiry: _Inquiry, *, within: float) -> Reply | None:
         inquiry.silent[server] = f"{server} is silent"
         try:
             with anyio.move_on_after(within) as waiting:
@@ -247,16 +245,16 @@ class Resolver:
             if waiting.cancelled_caught:
                 return None
             self._answers += 1
-            answer = parse_answer(packet)
+            answer = read_reply(packet, query)
         except NetworkError as error:
             if error.reason in _FATAL:
                 raise
             told = inquiry.failed if error.reason in _SPOKE else inquiry.silent
             told[server] = error.message
             return None
-        if answer.rcode() in (dns.rcode.NOERROR, dns.rcode.NXDOMAIN):
+        if answer.rcode in (dns.rcode.NOERROR, dns.rcode.NXDOMAIN):
             return answer
-        inquiry.failed[server] = f"{dns.rcode.to_text(answer.rcode())} from {server}"
+        inquiry.failed[server] = f"{dns.rcode.to_text(dns.rcode.Rcode(answer.rcode))} from {server}"
         return None
 
     async def _exchange(self, server: str, query: Query) -> bytes:
