@@ -19,6 +19,7 @@ from tests.storage.events import DAY, START, batch, check, deleted, missed, regi
 from watchbill.domain.messages import CheckSucceeded, Event
 from watchbill.domain.results import GapReason, Outcome, Trigger
 from watchbill.domain.schedule import offset_of
+from watchbill.domain.stalls import STALLED
 from watchbill.domain.units import SECOND, Instant, Micros, to_datetime
 from watchbill.ports import Coverage
 from watchbill.storage import duckdb_answers, open_storage
@@ -205,7 +206,7 @@ def test_the_views_have_the_columns_that_are_documented(template: Path) -> None:
         "results": [
             "check_id", "service", "type", "location", "slot", "trigger", "started_at", "duration_seconds", "outcome",
             "reason", "message", "status_code", "resolve_seconds", "connect_seconds", "tls_seconds",
-            "processing_seconds", "transfer_seconds", "labels",
+            "processing_seconds", "transfer_seconds", "labels", "stalled_seconds",
         ],
         "coverage": [
             "check_id", "location", "day", "expected", "success", "failure", "error", "skipped", "excused", "missed",
@@ -223,7 +224,8 @@ async def _latencies(url: str) -> Coverage:
             CheckSucceeded(result("a", slot, duration_seconds=length))
             for slot, length in zip(slots, lengths, strict=True)
         ]
-        await store.commit(batch(registered("a"), *events))
+        over_a_stall = result("a", START + 80 * SECOND, duration_seconds=30.0, facts={STALLED: 0.08})
+        await store.commit(batch(registered("a"), *events, CheckSucceeded(over_a_stall)))
         [row] = await store.coverage(since=0, until=START + DAY)
         return row
 

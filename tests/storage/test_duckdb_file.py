@@ -131,6 +131,24 @@ async def test_a_file_held_by_another_program_is_locked_too(duckdb_path: Path) -
         other.stdin.close()
 
 
+async def test_a_history_of_the_version_before_is_brought_up_to_date(tmp_path: Path) -> None:
+    path = tmp_path / "watchbill.duckdb"
+    first, second = slots("shop", 2)
+    async with open_storage(str(path)) as store:
+        await store.commit(batch(registered("shop"), success("shop", first), until=first + 1))
+    with duckdb.connect(str(path)) as connection:
+        connection.execute("ALTER TABLE result DROP COLUMN stalled_micros")
+        connection.execute("DELETE FROM schema_migration WHERE version > 1")
+    async with open_storage(str(path)) as store:
+        await store.commit(batch(success("shop", second), until=second + 1))
+        assert [row.slot for row in await store.results("shop", since=0, until=EVER, limit=9)] == [
+            second,
+            first,
+        ]
+    with duckdb.connect(str(path)) as connection:
+        assert connection.execute("SELECT count(*), count(stalled_seconds) FROM results").fetchone() == (2, 0)
+
+
 def _truncated(path: Path) -> None:
     os.truncate(path, path.stat().st_size // 2)
 

@@ -116,7 +116,7 @@ class _Tables:
             (
                 key, revision, row.location, to_datetime(row.slot), row.trigger, _moment(row.started_at), row.duration,
                 *row.phases, row.outcome, row.verdict, row.reason, row.status_code, row.message, row.failures,
-                self._facts_key(key, row),
+                self._facts_key(key, row), row.stalled,
             )
         )  # fmt: skip
 

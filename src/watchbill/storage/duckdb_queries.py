@@ -135,7 +135,8 @@ COVERAGE = """
             sum(slots_between(greatest(p.after_, h.lo - 1), least(p.upto_, h.hi - 1), p.step_, p.offset_)) AS missed
         FROM piece p JOIN holes h USING (location) GROUP BY ALL
     ), kept AS (
-        SELECT r.check_key, r.location, r.slot, r.outcome, r.duration_micros
+        SELECT r.check_key, r.location, r.slot, r.outcome,
+            CASE WHEN r.stalled_micros IS NULL THEN r.duration_micros END AS duration_micros
         FROM result r JOIN bound b USING (location) SEMI JOIN part USING (check_key)
         WHERE r.trigger = 'schedule' AND r.slot >= make_timestamptz(b.lo) AND r.slot < make_timestamptz(b.hi)
             AND r.slot >= make_timestamptz($1::BIGINT) AND r.slot < make_timestamptz($2::BIGINT)

@@ -221,7 +221,7 @@ class MemoryStorage:
         latencies = sorted(
             row.duration / SECOND
             for row in rows
-            if row.outcome == Outcome.SUCCESS and row.duration is not None
+            if row.outcome == Outcome.SUCCESS and row.duration is not None and row.stalled is None
         )
         revision = self._ledger.revision_of(keys[-1])
         return Coverage(

@@ -13,6 +13,7 @@ from typing import Any
 
 from watchbill.domain.messages import SlotSkipped
 from watchbill.domain.results import PHASES, Failure, Outcome, Reason, Result, Trigger
+from watchbill.domain.stalls import STALLED
 from watchbill.domain.units import SECOND, Instant, Micros
 from watchbill.ports import StoredResult
 
@@ -40,6 +41,8 @@ class Row:
     message: str
     failures: str | None
     facts: Mapping[str, Any] | None
+    stalled: Micros | None = None
+    """For how long our own event loop stood still meanwhile: its duration is no latency."""
 
 
 NO_PHASES: tuple[Micros | None, ...] = (None,) * len(PHASES)
@@ -64,6 +67,7 @@ def row_of(result: Result) -> Row:
         message=storable(result.message)[:LONGEST_MESSAGE],
         failures=failures,
         facts={name: value for name, value in result.facts.items() if name not in _MEASURED} or None,
+        stalled=_micros(result.facts.get(STALLED)),
     )
 
 
