@@ -5,11 +5,13 @@ from __future__ import annotations
 import contextlib
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
+from dataclasses import replace
 from typing import Any
 
 import anyio
 import pytest
 
+from tests.probes.fakes import a_certificate
 from tests.probes.support import BOTH_LOOPS, LOOP_NAMES, Prober, open_prober, told
 from tests.proxies import http_proxy, url_of
 from tests.servers import (
@@ -26,6 +28,10 @@ from tests.servers import (
 from watchbill.domain.checks import Http, parse_check
 from watchbill.domain.messages import CheckDeleted, CheckRegistered
 from watchbill.domain.results import Reason, Result
+from watchbill.domain.units import SECOND
+from watchbill.ports import TlsSession
+from watchbill.probes.kept import Link
+from watchbill.testing import START, FakeConnection
 
 pytestmark = pytest.mark.anyio
 
@@ -308,3 +314,19 @@ async def test_leaving_closes_what_is_kept_and_what_comes_late() -> None:
             pass
         results = await probed(probe, check, 1)
         assert (len(probe.kept), reused(results)) == (0, [False])
+
+
+@pytest.mark.parametrize(
+    ("age_seconds", "certificate_ends_in_seconds", "fresh"),
+    [(10, 100, True), (3601, 10_000, False), (10, -1, False), (3599, None, True)],
+)
+def test_a_connection_is_kept_for_an_hour_and_as_long_as_its_certificate(
+    age_seconds: int, certificate_ends_in_seconds: int | None, fresh: bool
+) -> None:
+    session = None
+    if certificate_ends_in_seconds is not None:
+        ends = START + certificate_ends_in_seconds * SECOND
+        session = TlsSession("TLSv1.3", "x", (replace(a_certificate(), not_after=ends),), None)
+    opened_at = START - age_seconds * SECOND
+    link = Link((True, "shop.test", 443), FakeConnection(lambda _: b""), opened_at, session=session)
+    assert link.is_fresh(START) is fresh

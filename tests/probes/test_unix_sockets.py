@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import os
+import socket
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager, suppress
 from pathlib import Path
@@ -103,6 +105,22 @@ async def test_a_tcp_check_may_lead_to_a_socket(tmp_path: Path) -> None:
     assert sorted(there.phases) == ["connect", "processing"]
     assert there.facts["address"] == str(path)
     assert told(gone) == [(Reason.REFUSED, f"there is no socket at {tmp_path / 'gone.sock'}")]
+
+
+async def test_a_full_queue_is_told_at_once(tmp_path: Path) -> None:
+    path = str(tmp_path / "app.sock")
+    with socket.socket(socket.AF_UNIX) as listener, contextlib.ExitStack() as waiting:
+        listener.bind(path)
+        listener.listen(0)
+        with suppress(BlockingIOError):
+            for _ in range(10):
+                one = waiting.enter_context(socket.socket(socket.AF_UNIX))
+                one.setblocking(False)
+                one.connect(path)
+        async with no_socket_left(), open_prober() as probe:
+            result = await probe("http", url="http://app.invalid/", unix_socket=path)
+    message = f"nobody takes connections at {path}: as many as it queues are waiting"
+    assert told(result) == [(Reason.REFUSED, message)]
 
 
 async def test_a_silent_application_times_out(tmp_path: Path) -> None:

@@ -5,13 +5,23 @@ from __future__ import annotations
 import socket
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
+from pathlib import Path
 from typing import Any
 
 import pytest
 
 from tests.dns_server import DnsServer, dns_server, rcode, records, silence
 from tests.probes.support import BOTH_LOOPS, LOOP_NAMES, open_prober, told
-from tests.servers import LOOPBACK, Caller, http_server, no_socket_left, response, serving
+from tests.servers import (
+    LOOPBACK,
+    Caller,
+    full_listener,
+    http_server,
+    no_more_descriptors,
+    no_socket_left,
+    response,
+    serving,
+)
 from watchbill.domain.results import Outcome, Reason
 
 pytestmark = pytest.mark.anyio
@@ -201,3 +211,20 @@ async def test_a_source_whose_target_refuses_is_the_targets_fault() -> None:
                 "tcp", host=LOOPBACK, port=bound.getsockname()[1], source_address="127.0.0.5"
             )
     assert (result.outcome, result.reason) == (Outcome.FAILURE, Reason.REFUSED)
+
+
+async def test_a_deadline_while_connecting_from_a_declared_source_leaves_nothing_behind() -> None:
+    with full_listener() as port:
+        async with no_socket_left(), open_prober() as probe:
+            result = await probe("tcp", host=LOOPBACK, port=port, source_address="127.0.0.5", timeout="50ms")
+    assert (result.outcome, result.reason) == (Outcome.FAILURE, Reason.CONNECT_TIMEOUT)
+
+
+async def test_no_descriptor_left_is_our_own_sides_error(tmp_path: Path) -> None:
+    async with open_prober() as probe:
+        await probe("tcp", host=LOOPBACK, port=9)
+        with no_more_descriptors():
+            sourced = await probe("tcp", host=LOOPBACK, port=9, source_address="127.0.0.5")
+            unix = await probe("tcp", unix_socket=str(tmp_path / "app.sock"))
+    assert (sourced.outcome, sourced.reason) == (Outcome.ERROR, Reason.DESCRIPTORS)
+    assert (unix.outcome, unix.reason) == (Outcome.ERROR, Reason.DESCRIPTORS)

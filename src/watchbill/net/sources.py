@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import errno
-import os
 import socket
 
 from watchbill.domain.results import Reason
@@ -47,34 +46,48 @@ async def open_stream_from(source: str, address: str, port: int, *, contexts: Co
 
 
 async def open_unix_stream(path: str, *, contexts: Contexts) -> Stream:
-    """:raises NetworkError: ``refused`` where nobody listens or nothing is there, ``permission``, ..."""
+    """:raises NetworkError: ``refused`` where nobody listens, nothing is there or no more fit in, ``permission``."""
     try:
         endpoint = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
     except OSError as error:
         raise network_error(error, f"connecting to {path}") from error
     try:
         endpoint.setblocking(False)
-        return await _connected(endpoint, path, path, contexts)
+        _connect_unix(endpoint, path)
+        return await _stream_over(endpoint, path, contexts)
     except BaseException:
         endpoint.close()
         raise
 
 
-async def _connected(
-    endpoint: socket.socket, place: tuple[str, int] | str, peer: str, contexts: Contexts
-) -> Stream:
-    loop = asyncio.get_running_loop()
+def _connect_unix(endpoint: socket.socket, path: str) -> None:
+    # Done at once or not at all (unix(7)); the loop would take a full queue for a connection under way.
     try:
-        await loop.sock_connect(endpoint, place)
-        stream = Stream(peer, contexts)
-        await loop.create_connection(lambda: stream, sock=endpoint)
+        endpoint.connect(path)
     except FileNotFoundError as error:
-        raise NetworkError(Reason.REFUSED, f"there is no socket at {peer}") from error
-    except BlockingIOError as error:  # a unix socket whose queue is full does not wait
+        raise NetworkError(Reason.REFUSED, f"there is no socket at {path}") from error
+    except BlockingIOError as error:
         raise NetworkError(
-            Reason.REFUSED,
-            f"{os.strerror(errno.EAGAIN).lower()} while connecting to {peer}: its queue is full",
+            Reason.REFUSED, f"nobody takes connections at {path}: as many as it queues are waiting"
         ) from error
+    except OSError as error:
+        raise network_error(error, f"connecting to {path}") from error
+
+
+async def _connected(
+    endpoint: socket.socket, place: tuple[str, int], peer: str, contexts: Contexts
+) -> Stream:
+    try:
+        await asyncio.get_running_loop().sock_connect(endpoint, place)
+    except OSError as error:
+        raise network_error(error, f"connecting to {peer}") from error
+    return await _stream_over(endpoint, peer, contexts)
+
+
+async def _stream_over(endpoint: socket.socket, peer: str, contexts: Contexts) -> Stream:
+    stream = Stream(peer, contexts)
+    try:
+        await asyncio.get_running_loop().create_connection(lambda: stream, sock=endpoint)
     except OSError as error:
         raise network_error(error, f"connecting to {peer}") from error
     return stream

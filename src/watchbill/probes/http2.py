@@ -171,7 +171,7 @@ class Http2Answer(Reply):
 
     @property
     def again(self) -> bool:
-        return self._done and self._session.idle
+        return self._done and not self._unsent and self._session.idle
 
     async def read_head(self) -> None:
         """Send the request and wait for the head. :raises NetworkError: with its reason."""
