@@ -6,7 +6,7 @@ What it does is a :data:`Script` per question; a name without any script does no
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Callable, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass, field
 from typing import TypeAlias
@@ -148,6 +148,29 @@ class _Udp(asyncio.DatagramProtocol):
             self._transport.sendto(packet, addr)
 
 
+async def _listening(
+    server: DnsServer,
+    serve_stream: Callable[[asyncio.StreamReader, asyncio.StreamWriter], Awaitable[None]],
+    port: int,
+) -> tuple[asyncio.Server, asyncio.DatagramTransport]:
+    """TCP on a port that is free, and UDP on the same, which somebody else may have: then on another."""
+    loop = asyncio.get_running_loop()
+    while True:
+        streams = await asyncio.start_server(serve_stream, server.address, port)
+        server.port = streams.sockets[0].getsockname()[1]
+        try:
+            datagrams, _ = await loop.create_datagram_endpoint(
+                lambda: _Udp(server), (server.address, server.port)
+            )
+        except OSError:
+            streams.close()
+            await streams.wait_closed()
+            if port:
+                raise
+        else:
+            return streams, datagrams
+
+
 @asynccontextmanager
 async def dns_server(address: str = "127.0.0.1", port: int = 0) -> AsyncIterator[DnsServer]:
     """Listening on leaving the first line, gone when the block ends."""
@@ -167,10 +190,7 @@ async def dns_server(address: str = "127.0.0.1", port: int = 0) -> AsyncIterator
                 await reader.read()
         writer.close()
 
-    loop = asyncio.get_running_loop()
-    streams = await asyncio.start_server(serve_stream, address, port)
-    server.port = streams.sockets[0].getsockname()[1]
-    datagrams, _ = await loop.create_datagram_endpoint(lambda: _Udp(server), (address, server.port))
+    streams, datagrams = await _listening(server, serve_stream, port)
     try:
         yield server
     finally:
