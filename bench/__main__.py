@@ -5,7 +5,6 @@ from __future__ import annotations
 import argparse
 import sys
 import tempfile
-from collections.abc import Iterable
 from contextlib import ExitStack
 from pathlib import Path
 
@@ -25,7 +24,6 @@ def main() -> int:
         parser.error(f"no section {unknown[0]}; there are {', '.join(SECTIONS)}")
     machine.leave_measured_core()
     machine.prioritise(asked.nice)
-    tables = []
     with tempfile.TemporaryDirectory() as name, ExitStack() as stack:
         folder = Path(name)
         folder.chmod(0o755)
@@ -36,16 +34,14 @@ def main() -> int:
             (folder / section).mkdir()
             for table in SECTIONS[section](Setting(folder / section, targets, asked)):
                 print(f"\n{table.text()}\n", flush=True)
-                tables.append(table)
-    if asked.write:
-        write(title, tables)
+                if asked.write and table.name in BY_DEFAULT:
+                    write(title, table)
     return 0
 
 
-def write(title: str, tables: Iterable[Table]) -> None:
+def write(title: str, table: Table) -> None:
     page = PAGE.read_text(encoding="utf-8")
-    for table in (table for table in tables if table.name in SECTIONS):
-        page = written(page, table.name, f"{table.markdown()}\n\nMeasured {title}.")
+    page = written(page, table.name, f"{table.markdown()}\n\nMeasured {title}.")
     PAGE.write_text(page, encoding="utf-8")
 
 

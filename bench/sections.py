@@ -33,7 +33,7 @@ def measure_ratios(setting: Setting) -> Sequence[Table]:
         kinds=asked.types or TYPES, rates=asked.rates or RATES, runs=asked.runs, seconds=asked.seconds,
     )  # fmt: skip
     rest = ratios.at_rest(setting.folder / "rest", setting.targets, seconds=10)
-    return [ratios.table(cells, rest)]
+    return [ratios.table(cells, f"Medians of {asked.runs} alternating runs of each. {rest}")]
 
 
 def measure_scale(setting: Setting) -> Sequence[Table]:
