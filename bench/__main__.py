@@ -61,8 +61,9 @@ def arguments() -> argparse.ArgumentParser:
     )
     parser.add_argument("--types", type=listed, help=f"of {','.join(TYPES)}: ratios, profile")
     parser.add_argument("--rates", type=numbers, help="probes a second: ratios, profile")
-    parser.add_argument("--runs", type=int, default=5, help="of each side: ratios")
+    parser.add_argument("--runs", type=int, help="of each side: ratios")
     parser.add_argument("--seconds", type=float, help="of each window")
+    parser.add_argument("--quick", action="store_true", help="one run, one rate, short windows")
     parser.add_argument("--nice", type=int, default=0, help="priority of all of it")
     parser.add_argument("--write", action="store_true", help="write the tables into docs/performance.md")
     return parser

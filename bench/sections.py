@@ -25,20 +25,29 @@ class Setting:
     targets: Targets
     asked: argparse.Namespace
 
+    def seconds(self, usual: float, quick: float) -> float:
+        """Of a window."""
+        return self.asked.seconds or (quick if self.asked.quick else usual)
+
 
 def measure_ratios(setting: Setting) -> Sequence[Table]:
     asked = setting.asked
+    runs = asked.runs or (1 if asked.quick else 5)
     cells = ratios.compare(
-        setting.folder, setting.targets,
-        kinds=asked.types or TYPES, rates=asked.rates or RATES, runs=asked.runs, seconds=asked.seconds,
-    )  # fmt: skip
+        setting.folder,
+        setting.targets,
+        kinds=asked.types or TYPES,
+        rates=asked.rates or (RATES[1:2] if asked.quick else RATES),
+        runs=runs,
+        seconds=asked.seconds,
+    )
     rest = ratios.at_rest(setting.folder / "rest", setting.targets, seconds=10)
-    return [ratios.table(cells, f"Medians of {asked.runs} alternating runs of each. {rest}")]
+    return [ratios.table(cells, f"Medians of {runs} alternating runs of each. {rest}")]
 
 
 def measure_scale(setting: Setting) -> Sequence[Table]:
     """10,000 checks every 10 s; the cost of one is compared at the same rate, with 1,000 checks every second."""
-    seconds = setting.asked.seconds or 300
+    seconds = setting.seconds(300, quick=40)
     steady = max(seconds / 5, 15)
     large = scale.loaded(
         setting.folder / "large", setting.targets, checks=10_000, interval=10, seconds=seconds, steady=steady
@@ -50,16 +59,16 @@ def measure_scale(setting: Setting) -> Sequence[Table]:
 
 
 def measure_saturation(setting: Setting) -> Sequence[Table]:
-    seconds = setting.asked.seconds or 15
+    seconds = setting.seconds(15, quick=8)
     return [saturation.measure(setting.folder, setting.targets, kind="http", seconds=seconds)]
 
 
 def measure_hanging(setting: Setting) -> Sequence[Table]:
-    return [hanging.measure(setting.folder, setting.targets, seconds=setting.asked.seconds or 40)]
+    return [hanging.measure(setting.folder, setting.targets, seconds=setting.seconds(40, quick=10))]
 
 
 def measure_latency(setting: Setting) -> Sequence[Table]:
-    return [latency.measure(setting.folder, seconds=setting.asked.seconds or 20)]
+    return [latency.measure(setting.folder, seconds=setting.seconds(20, quick=10))]
 
 
 def measure_hostile(setting: Setting) -> Sequence[Table]:
@@ -81,7 +90,7 @@ def measure_profile(setting: Setting) -> Sequence[Table]:
             setting.targets,
             kind=kind,
             rate=rate,
-            seconds=asked.seconds or 10,
+            seconds=setting.seconds(10, quick=5),
         )
     ]
 
