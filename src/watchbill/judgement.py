@@ -6,9 +6,18 @@ Pure and synchronous: whoever calls it decides where it may take its time. Patte
 from __future__ import annotations
 
 import re
+from collections.abc import Mapping, Sequence
 
-from watchbill.domain.expectations import HttpExpect, ResponseMatch, body_failures
+from watchbill.domain.expectations import (
+    DnsAnswers,
+    HttpExpect,
+    ResponseMatch,
+    answer_failures,
+    body_failures,
+    header_failures,
+)
 from watchbill.domain.results import Failure, Reason
+from watchbill.domain.rules import TextMatch
 
 # What a target names is looked up among Python's codecs, some of which take quadratic time or are not for text.
 _CHARSETS = re.compile(
@@ -22,6 +31,16 @@ def judge_body(content: bytes, expect: HttpExpect, charset: str) -> list[Failure
     """Of a whole body; ``charset`` as the target named it."""
     text = content.decode(charset if _CHARSETS.fullmatch(charset) else "utf-8", errors="replace")
     return body_failures(expect, text, truncated=False, limit=len(content))
+
+
+def judge_headers(
+    _: bytes, rules: Mapping[str, TextMatch], values: Mapping[str, Sequence[str]]
+) -> list[Failure]:
+    return header_failures(rules, values)
+
+
+def judge_answers(_: bytes, rules: DnsAnswers, texts: Sequence[str]) -> list[Failure]:
+    return answer_failures(rules, texts)
 
 
 def judge_response(content: bytes, rule: ResponseMatch) -> list[Failure]:

@@ -36,7 +36,7 @@ from watchbill.net import MachineNetwork
 from watchbill.ports import NetworkError
 from watchbill.probes import dns as prober
 from watchbill.probes.execute import Executor
-from watchbill.testing import ManualClock
+from watchbill.testing import ManualClock, judge_inline
 
 pytestmark = pytest.mark.anyio
 
@@ -60,7 +60,7 @@ class Loopback(MachineNetwork):
 async def execute(network: MachineNetwork, **declared: Any) -> Result:
     check = parse_check({"id": "zone", "type": "dns", "name": "shop.test", "timeout": "10s", **declared})
     executor = Executor(
-        {"dns": partial(prober.probe, network=network, now=wall)},
+        {"dns": partial(prober.probe, network=network, now=wall, judge=judge_inline)},
         clock=ManualClock(),
         monotonic=time.perf_counter,
     )

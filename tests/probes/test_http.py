@@ -360,6 +360,17 @@ async def test_what_is_costly_to_judge_leaves_the_loop_sooner(
     assert told(result) == []
 
 
+async def test_long_headers_are_judged_off_the_loop() -> None:
+    answer = response(b"", headers=[f"X-Long: {'x' * 5000}", "X-Short: x"])
+    expect = {"headers": {"X-Long": {"matches": "y"}}}
+    async with http_server(answer) as server, open_prober() as probe:
+        await probe("http", url=server.url(), expect={"headers": {"X-Short": {"matches": "x"}}})
+        assert probe.judged_aside == 0
+        result = await probe("http", url=server.url(), expect=expect)
+        assert probe.judged_aside == 1
+    assert [reason for reason, _ in told(result)] == [Reason.HEADER]
+
+
 @pytest.mark.parametrize(
     "charset", ["punycode", "unicode_escape", "hex", "undefined", "../x", "ü", "x" * 5000]
 )
@@ -371,7 +382,7 @@ async def test_a_charset_that_is_none_is_read_as_utf_8(charset: str) -> None:
 
 
 async def test_what_came_in_time_is_judged_in_peace() -> None:
-    """Judging waits for a thread of ours longer than the timeout: that is not the target's slowness."""
+    """Judging waits for a worker of ours longer than the timeout: that is not the target's slowness."""
     async with http_server(response(b"x" * 100_000)) as server, open_prober() as probe:
         probe.judging_takes = 0.5
         result = await probe("http", url=server.url(), timeout="300ms", expect={"body": {"contains": "x"}})

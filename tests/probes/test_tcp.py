@@ -192,3 +192,25 @@ async def test_a_machine_without_a_route_is_our_own_fault() -> None:
         result = await probe("tcp", host="255.255.255.255", port=80)
     assert told(result) == [(Reason.NETWORK, "network is unreachable while connecting to 255.255.255.255:80")]
     assert result.outcome is Outcome.ERROR
+
+
+@pytest.mark.parametrize(
+    ("rule", "judged_aside"), [({"matches": "y"}, True), ({"contains": "y"}, False)], ids=["pattern", "text"]
+)
+async def test_patterns_are_held_against_a_long_response_off_the_loop(
+    rule: dict[str, Any], judged_aside: bool
+) -> None:
+    async with serving(greeting(b"x" * 9000)) as server, open_prober() as probe:
+        result = await probe("tcp", host=LOOPBACK, port=server.port, expect={"response": rule})
+        assert (probe.judged_aside > 0) is judged_aside
+    assert [reason for reason, _ in told(result)] == [Reason.BODY]
+
+
+async def test_a_response_that_takes_long_to_judge_is_told_with_what_was_judged_before_it() -> None:
+    async with serving(greeting(b"x", b"x" * 9000, then=hang)) as server, open_prober() as probe:
+        probe.judging_takes = 60
+        result = await probe(
+            "tcp", host=LOOPBACK, port=server.port, timeout="300ms", expect={"response": {"matches": "y"}}
+        )
+    assert told(result)[0][0] is Reason.TIMEOUT
+    assert told(result)[1] == (Reason.BODY, 'response must match "y", got "x"')

@@ -39,7 +39,7 @@ def probers(
         ),
         "tcp": partial(tcp.probe, network=network, judge=judge),
         "tls": partial(tls.probe, network=network, now=clock_now),
-        "dns": partial(dns.probe, network=network, now=clock_now),
+        "dns": partial(dns.probe, network=network, now=clock_now, judge=judge),
         "icmp": partial(icmp.probe, network=network),
         "heartbeat": partial(heartbeat.probe, now=clock_now, last_seen=last_heartbeat),
     }

@@ -12,16 +12,14 @@ from watchbill.domain.checks import Http
 from watchbill.domain.expectations import HttpExpect, body_failures
 from watchbill.domain.results import Failure, Reason
 from watchbill.judgement import judge_body
-from watchbill.ports import Judge, NetworkError, UnjudgedError
+from watchbill.ports import Judge, NetworkError
 from watchbill.probes.answer import Reply
+from watchbill.probes.aside import COSTLY_BYTES, judge_aside
 from watchbill.probes.attempt import Attempt
 from watchbill.probes.decoding import DecodingError, decoding_of
 
 JUDGED_HERE_BYTES = 64 * 1024
-"""A larger body is judged aside..."""
-COSTLY_BYTES = 4 * 1024
-"""...and one of this size where patterns or JSON are judged, which take up to 7 us a byte."""
-JUDGING_SECONDS = 5
+"""A larger body is judged aside, whatever is expected of it."""
 MOST_CODINGS = 2
 PACKED_MORE_BYTES = 64 * 1024
 """A body may be larger packed than unpacked, by little."""
@@ -85,14 +83,7 @@ async def judge_received(
         return body_failures(expect, "", truncated=True, limit=check.max_body_bytes)
     if sum(map(len, parts)) <= _judged_here(expect):
         return judge_body(b"".join(parts), expect, charset)
-    why = f"within {JUDGING_SECONDS}s"
-    # What was received in time is judged in peace: a busy machine of ours must not look like a slow target.
-    with anyio.move_on_after(JUDGING_SECONDS, shield=True):
-        try:
-            return await judge(judge_body, parts, expect, charset)
-        except UnjudgedError as error:
-            why = f"({error})"
-    return [Failure(Reason.INTERNAL, f"the body could not be judged {why}")]
+    return await judge_aside(judge, judge_body, parts, expect, charset, what="body")
 
 
 def _judged_here(expect: HttpExpect) -> int:

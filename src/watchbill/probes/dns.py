@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from functools import lru_cache
 from ipaddress import ip_address
 
@@ -19,12 +19,14 @@ from watchbill.dnsquery import (
     parse_name,
 )
 from watchbill.domain.checks import Dns
-from watchbill.domain.expectations import answer_failures, validity_failures
+from watchbill.domain.expectations import DnsAnswers, answer_failures, validity_failures
 from watchbill.domain.reach import split_server
-from watchbill.domain.results import Reason
+from watchbill.domain.results import Failure, Reason
 from watchbill.domain.units import SECOND, Instant
-from watchbill.ports import Network, NetworkError, TlsSession
+from watchbill.judgement import judge_answers
+from watchbill.ports import Judge, Network, NetworkError, TlsSession
 from watchbill.probes import dnshttps
+from watchbill.probes.aside import COSTLY_BYTES, judge_aside
 from watchbill.probes.attempt import Attempt
 from watchbill.probes.connections import record_session, resolve, shut, way
 from watchbill.probes.dnsanswer import Answer, read_answer
@@ -34,7 +36,9 @@ MOST_ANSWERS_KEPT = 64
 MOST_CHARACTERS_KEPT = 300
 
 
-async def probe(check: Dns, attempt: Attempt, *, network: Network, now: Callable[[], Instant]) -> None:
+async def probe(
+    check: Dns, attempt: Attempt, *, network: Network, now: Callable[[], Instant], judge: Judge
+) -> None:
     """Ask once. The name is asked for as it is declared (no search list); the answer is judged, whatever it is.
 
     :raises NetworkError: wherever it ended, with its reason.
@@ -49,7 +53,10 @@ async def probe(check: Dns, attempt: Attempt, *, network: Network, now: Callable
     else:
         packet = await _in_the_clear(check, query, attempt, network)
     attempt.phases.stop()
-    _judge(check, read_answer(packet, query), attempt)
+    answer = read_answer(packet, query)
+    _judge(check, answer, attempt)
+    if check.expect.answers is not None:
+        attempt.failures += await _judge_answers(check.expect.answers, answer.texts, judge)
     if check.expect.certificate_valid_for is not None:
         expiry = None if session is None else session.earliest_expiry
         attempt.failures += validity_failures(
@@ -150,5 +157,9 @@ def _judge(check: Dns, answer: Answer, attempt: Attempt) -> None:
     wanted = check.expect.rcode.upper()
     if answer.rcode != wanted:
         attempt.fail(Reason.ANSWER, f"rcode must be {wanted}, got {answer.rcode}")
-    if check.expect.answers is not None:
-        attempt.failures += answer_failures(check.expect.answers, answer.texts)
+
+
+async def _judge_answers(rules: DnsAnswers, texts: Sequence[str], judge: Judge) -> list[Failure]:
+    if sum(map(len, texts)) > COSTLY_BYTES:
+        return await judge_aside(judge, judge_answers, (), rules, texts, what="answers")
+    return answer_failures(rules, texts)

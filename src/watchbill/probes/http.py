@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from base64 import b64encode
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from email.utils import parsedate_to_datetime
 from functools import cache, lru_cache
 from importlib.metadata import version
+from itertools import chain
 
 import httpx2
 
@@ -15,8 +16,10 @@ from watchbill.domain.expectations import HttpExpect, header_failures, validity_
 from watchbill.domain.results import Reason
 from watchbill.domain.rules import status_meets
 from watchbill.domain.units import SECOND, Instant
+from watchbill.judgement import judge_headers
 from watchbill.ports import Judge, Network, NetworkError
 from watchbill.probes.answer import Reply
+from watchbill.probes.aside import COSTLY_BYTES, judge_aside
 from watchbill.probes.attempt import Attempt
 from watchbill.probes.bodies import judge_received, pass_over, read_body
 from watchbill.probes.connections import way
@@ -51,17 +54,21 @@ async def probe(
         if check.follow_redirects and leads_on(answer):
             request, foreign = first_request(check), _defaults()
             answer = await follow(check, attempt, transport, request=request, first=answer, foreign=foreign)
-        _judge_head(check.expect, answer, attempt)
+        long_headers = _judge_head(check.expect, answer, attempt)
         _judge_validity(check.expect, transport, now, attempt)
-        if not check.expect.needs_body:
+        response = as_response(answer) if check.expect.needs_body else None
+        if response is None:
             await pass_over(answer, attempt, limit=check.max_body_bytes)
-            return
-        response = as_response(answer)
-        body, truncated = await read_body(response, attempt, limit=check.max_body_bytes)
-        attempt.phases.stop()
+        else:
+            body, truncated = await read_body(response, attempt, limit=check.max_body_bytes)
+            attempt.phases.stop()
     finally:
         await transport.aclose()
-    attempt.failures += await judge_received(check, response, body, truncated=truncated, judge=judge)
+    if long_headers:
+        rules = check.expect.headers
+        attempt.failures += await judge_aside(judge, judge_headers, (), rules, long_headers, what="headers")
+    if response is not None:
+        attempt.failures += await judge_received(check, response, body, truncated=truncated, judge=judge)
 
 
 def prepare(check: Http) -> Outgoing:
@@ -111,7 +118,8 @@ def _authorization(auth: Auth) -> bytes:
     return b"Bearer " + (auth.bearer.get_secret_value().encode() if auth.bearer is not None else b"")
 
 
-def _judge_head(expect: HttpExpect, answer: Reply, attempt: Attempt) -> None:
+def _judge_head(expect: HttpExpect, answer: Reply, attempt: Attempt) -> Mapping[str, Sequence[str]]:
+    """Returns the headers that are too long to be judged here."""
     attempt.status_code = status = answer.status
     lengths = answer.values(b"content-length")
     attempt.facts["content_length"] = int(lengths[0]) if len(lengths) == 1 and lengths[0].isdigit() else -1
@@ -123,7 +131,10 @@ def _judge_head(expect: HttpExpect, answer: Reply, attempt: Attempt) -> None:
     if expect.headers:
         headers = httpx2.Headers(answer.headers)
         values = {name.lower(): headers.get_list(name) for name in expect.headers}
+        if sum(map(len, chain.from_iterable(values.values()))) > COSTLY_BYTES:
+            return values
         attempt.failures += header_failures(expect.headers, values)
+    return {}
 
 
 def _judge_validity(

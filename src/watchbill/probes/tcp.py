@@ -9,12 +9,11 @@ from watchbill.domain.expectations import ResponseMatch
 from watchbill.domain.results import Failure, Reason
 from watchbill.judgement import judge_response
 from watchbill.ports import Connection, Judge, Network, NetworkError, UnjudgedError
+from watchbill.probes.aside import COSTLY_BYTES
 from watchbill.probes.attempt import Attempt
 from watchbill.probes.connections import open_connection, open_socket, shut, way
 
 MOST_BYTES = 64 * 1024
-COSTLY_BYTES = 4 * 1024
-"""A longer response is judged aside where patterns are, which take up to 7 us a byte."""
 MOST_READS = 1024
 """Every piece is judged together with all before it, so the number of pieces is bounded too."""
 
