@@ -12,7 +12,7 @@ from watchbill.domain.errors import StorageError, StorageLockedError
 STORAGE_VERSION = "v1.4.0"  # unpinned, DuckDB 2.0 writes files that only the newest version reads
 CONFIG: dict[str, str | bool | int | float | list[str]] = {
     "storage_compatibility_version": STORAGE_VERSION,
-    "threads": 2,
+    "threads": 1,  # a commit is cheaper without handing parts of it over, and a question leaves a core to probing
     "memory_limit": "512MB",
     "max_temp_directory_size": "1GB",
     "autoinstall_known_extensions": False,

@@ -39,6 +39,8 @@ class WriteAheadLog:
         self._path = path.with_name(path.name + ".wal")
         self._copy = path.with_name(path.name + ".wal.prev")
         self._marks = path.with_name(path.name + ".seq")
+        self._marks_aside = path.with_name(path.name + ".seq.new")
+        self._marked: dict[str, int] | None = None
         self._refused = False  # it could not be read at all and was set aside
 
     # --- before, during and after opening -----------------------------------------------------------
@@ -48,6 +50,7 @@ class WriteAheadLog:
         if self._path.exists():
             log.error("history.log_without_file", path=str(self._database), kept_as=self._set_aside().name)
         self._marks.unlink(missing_ok=True)
+        self._marked = None
 
     def keep(self) -> None:
         """A copy for the case that the log turns out damaged; a disk that is full must not keep it from opening."""
@@ -120,13 +123,17 @@ class WriteAheadLog:
 
     def mark(self, location: str, sequence: int) -> None:
         """Remember durably that this batch is in the file. A disk that is full forgets it until later."""
-        marks = {**self.marks(), location: sequence}
-        aside = self._marks.with_name(self._marks.name + ".new")
-        with contextlib.suppress(OSError), aside.open("w") as file:
-            json.dump(marks, file)
-            file.flush()
-            os.fsync(file.fileno())
-            aside.rename(self._marks)
+        if self._marked is None:  # nobody else writes it while the file is ours
+            self._marked = dict(self.marks())
+        self._marked[location] = sequence
+        with contextlib.suppress(OSError):
+            aside = os.open(self._marks_aside, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o666)
+            try:
+                os.write(aside, json.dumps(self._marked).encode())
+                os.fsync(aside)
+            finally:
+                os.close(aside)
+            os.rename(self._marks_aside, self._marks)
 
     # --- inside -------------------------------------------------------------------------------------
 
