@@ -10,8 +10,9 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 
-from watchbill.domain.checks import Check, Service, target_of
+from watchbill.domain.checks import Check, target_of
 from watchbill.domain.config import LATENCY_BUCKETS, MetricsOptions
+from watchbill.domain.fields import Service
 from watchbill.domain.messages import (
     CheckDeleted,
     CheckRegistered,

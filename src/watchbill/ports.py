@@ -11,8 +11,9 @@ from dataclasses import dataclass, field
 from typing import Any, Protocol, TypeAlias, TypeVar
 
 from watchbill.clock import Clock
-from watchbill.domain.checks import Check, TlsOptions
+from watchbill.domain.checks import Check
 from watchbill.domain.config import LoadedConfig
+from watchbill.domain.credentials import TlsOptions
 from watchbill.domain.messages import Event
 from watchbill.domain.reach import IpChoice
 from watchbill.domain.results import Reason, Result, Trigger

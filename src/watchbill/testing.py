@@ -12,8 +12,9 @@ from typing import Any, TypeVar
 import anyio
 
 from watchbill.clock import Timeline
-from watchbill.domain.checks import Check, TlsOptions, parse_check
+from watchbill.domain.checks import Check, parse_check
 from watchbill.domain.config import Config, LoadedConfig, config_digest
+from watchbill.domain.credentials import TlsOptions
 from watchbill.domain.messages import Command, Event
 from watchbill.domain.reach import IpChoice
 from watchbill.domain.results import Failure, Outcome, Reason, Result, Trigger

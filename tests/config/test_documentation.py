@@ -11,8 +11,8 @@ from pydantic import BaseModel
 
 from watchbill.config.fields import CHECK_MODELS, keys_of, model_in
 from watchbill.config.schema import json_schema
-from watchbill.domain.checks import RESERVED_LABELS
 from watchbill.domain.config import Config, Defaults
+from watchbill.domain.fields import RESERVED_LABELS
 
 PAGE = (Path(__file__).parents[2] / "docs/configuration.md").read_text(encoding="utf-8")
 

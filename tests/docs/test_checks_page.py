@@ -9,7 +9,9 @@ import pytest
 from pydantic import BaseModel
 
 from watchbill.config import load
-from watchbill.domain.checks import CHECK_TYPES, RECORD_TYPES, CheckFields, TlsOptions
+from watchbill.domain.checks import CHECK_TYPES, RECORD_TYPES
+from watchbill.domain.credentials import TlsOptions
+from watchbill.domain.fields import CheckFields
 from watchbill.domain.results import OWN_SIDE, Reason
 
 PAGE = (Path(__file__).parents[2] / "docs/checks.md").read_text(encoding="utf-8")

@@ -21,7 +21,7 @@ from tests.servers import (
     serving,
     shake_hands,
 )
-from watchbill.domain.checks import TlsOptions
+from watchbill.domain.credentials import TlsOptions
 from watchbill.domain.results import Reason
 from watchbill.net.streams import MOST_AT_ONCE, Stream, open_stream
 from watchbill.net.tls import Contexts

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 import anyio
 import anyio.lowlevel
 
-from watchbill.domain.checks import TlsOptions
+from watchbill.domain.credentials import TlsOptions
 from watchbill.domain.reach import IpChoice
 from watchbill.domain.results import Reason
 from watchbill.ports import Certificate, Connection, Datagrams, EchoReply, NetworkError, TlsSession

@@ -11,9 +11,10 @@ from tests.metrics.states import FixedClock, Scene, declare
 
 from watchbill.board import Board
 from watchbill.bus import Bus
-from watchbill.domain.checks import Check, Service
+from watchbill.domain.checks import Check
 from watchbill.domain.config import Config, LoadedConfig, config_digest
 from watchbill.domain.errors import WatchbillError
+from watchbill.domain.fields import Service
 from watchbill.domain.messages import ConfigReloaded, Event, RecordHeartbeat, ReloadConfig
 from watchbill.domain.plan import Change, FieldChange, Plan
 from watchbill.metrics import Metrics

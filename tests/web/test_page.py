@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from tests.metrics.states import START, declare, probe_of
 from tests.web.running import Site, site_with
 
-from watchbill.domain.checks import Service
+from watchbill.domain.fields import Service
 from watchbill.domain.results import Failure, Reason
 from watchbill.domain.units import SECOND
 from watchbill.web.page import ROWS, ago, percent, text, took

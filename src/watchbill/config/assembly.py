@@ -18,9 +18,9 @@ from watchbill.config.mistakes import KEY_RULES, Explained, described
 from watchbill.config.nodes import Entry, Mapping, Node, shown_key
 from watchbill.config.plain import Plain
 from watchbill.config.validation import validated
-from watchbill.domain.checks import ID_PATTERN, Service
 from watchbill.domain.config import Config, Defaults, Limits, MetricsOptions, StorageOptions
 from watchbill.domain.errors import Problem
+from watchbill.domain.fields import ID_PATTERN, Service
 
 M = TypeVar("M", bound=BaseModel)
 

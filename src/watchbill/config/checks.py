@@ -20,8 +20,9 @@ from watchbill.config.nodes import Entry, Mapping, Node, shown_key
 from watchbill.config.plain import Plain
 from watchbill.config.references import SHOWN_FIELDS, split_userinfo, with_references
 from watchbill.config.validation import validated
-from watchbill.domain.checks import ID_PATTERN, TYPE_NAMES, Check, CheckFields
+from watchbill.domain.checks import TYPE_NAMES, Check
 from watchbill.domain.errors import Problem
+from watchbill.domain.fields import ID_PATTERN, CheckFields
 from watchbill.domain.units import format_duration, parse_duration
 
 MOST_CHECKS = 100_000

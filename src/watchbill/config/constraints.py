@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from typing import Any, TypeAlias
 
-from watchbill.domain.checks import LABEL_PATTERN, RECORD_TYPES, REPEATABLE, RESERVED_LABELS
+from watchbill.domain.checks import RECORD_TYPES, REPEATABLE
+from watchbill.domain.fields import LABEL_PATTERN, RESERVED_LABELS
 
 Schema: TypeAlias = dict[str, Any]
 

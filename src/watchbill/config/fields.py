@@ -13,8 +13,9 @@ from typing import Any, get_args
 
 from pydantic import BaseModel
 
-from watchbill.domain.checks import CHECK_TYPES, TYPE_NAMES, CheckFields
+from watchbill.domain.checks import CHECK_TYPES, TYPE_NAMES
 from watchbill.domain.config import Config
+from watchbill.domain.fields import CheckFields
 from watchbill.domain.json_rules import JsonSchema
 from watchbill.domain.rules import Comparison
 

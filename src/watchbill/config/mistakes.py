@@ -17,8 +17,8 @@ from pydantic_core import ErrorDetails
 from watchbill.config.fields import CHECK_MODELS, keys_of, model_at, model_in, suggestion
 from watchbill.config.interpolation import Interpolated
 from watchbill.config.nodes import Node, shown_key
-from watchbill.domain.checks import CheckFields
 from watchbill.domain.errors import Problem
+from watchbill.domain.fields import CheckFields
 
 KEY_RULES = {
     "checks": "an id is lower-case letters, digits, dots, dashes and underscores, and starts with a letter or digit",

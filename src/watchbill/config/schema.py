@@ -18,13 +18,9 @@ from pydantic import BaseModel
 from watchbill.config.constraints import EXTRA, KEYS, REFERENCE, RULES, SHORT_FORMS, Schema
 from watchbill.config.expansion import MOST_NAMES
 from watchbill.config.fields import CHECK_MODELS, INTERNAL, NOT_WRITTEN, SECTIONS, documented
-from watchbill.domain.checks import (
-    ID_PATTERN,
-    TYPE_NAMES,
-    CheckFields,
-    Service,
-)
+from watchbill.domain.checks import TYPE_NAMES
 from watchbill.domain.config import Config, Defaults, Limits, MetricsOptions, StorageOptions
+from watchbill.domain.fields import ID_PATTERN, CheckFields, Service
 from watchbill.domain.rules import Comparison
 from watchbill.domain.units import DURATION_PATTERN, format_duration
 

@@ -21,8 +21,9 @@ from pydantic import (
     model_validator,
 )
 
+from watchbill.domain.credentials import Auth, TlsOptions
 from watchbill.domain.expectations import DnsExpect, HttpExpect, IcmpExpect, TcpExpect, TlsExpect
-from watchbill.domain.files import ExistingFile
+from watchbill.domain.fields import CheckFields
 from watchbill.domain.proxies import Proxy
 from watchbill.domain.reach import (
     ByName,
@@ -34,22 +35,11 @@ from watchbill.domain.reach import (
     split_server,
     split_url,
 )
-from watchbill.domain.rules import Declared, HeaderName, declared_problem
-from watchbill.domain.units import Duration, Micros, format_duration, parse_duration, to_micros
+from watchbill.domain.rules import HeaderName, declared_problem
+from watchbill.domain.units import Duration, format_duration
 
-ID_PATTERN = r"^[a-z0-9][a-z0-9._-]*$"
-LABEL_PATTERN = r"^[a-zA-Z_][a-zA-Z0-9_]*$"
-RESERVED_LABELS = frozenset(
-    {
-        "job", "instance", "le", "quantile", "check", "location", "service", "type",
-        "target", "outcome", "reason", "phase",
-    }
-)  # fmt: skip
-MOST_LABELS = 64
-"""Of one check: each makes every series of it longer."""
 REPEATABLE = ("GET", "HEAD", "OPTIONS", "TRACE", "PUT", "DELETE")
 """Methods that may be sent again where nobody knows whether they arrived (RFC 9110 §9.2.2)."""
-DEFAULT_TIMEOUT = timedelta(seconds=5)
 RECORD_TYPES = (
     "A",
     "AAAA",
@@ -70,130 +60,7 @@ RECORD_TYPES = (
 )
 
 
-def _label_name(name: str) -> str:
-    if name in RESERVED_LABELS or name.startswith("__"):
-        raise ValueError(f"the label {name} is reserved; choose another name")
-    return name
-
-
-CheckId = Annotated[str, Field(pattern=ID_PATTERN, max_length=200)]
-ServiceId = Annotated[str, Field(pattern=ID_PATTERN, max_length=200)]
-LabelName = Annotated[str, Field(pattern=LABEL_PATTERN, max_length=200), AfterValidator(_label_name)]
-LabelValue = Annotated[str, Field(max_length=1000)]
-Labels = Annotated[dict[LabelName, LabelValue], Field(max_length=MOST_LABELS)]
 Port = Annotated[int, Field(ge=1, le=65535, strict=True)]
-
-
-class Service(Declared):
-    """A thing people rely on, watched by one or more checks."""
-
-    description: str = ""
-    """What the service is, in a few words."""
-    owner: str = ""
-    """Who looks after it: a team or a person."""
-    runbook: str = ""
-    """Where it says what to do when the service is down."""
-    labels: Labels = Field(default_factory=dict)
-    """Labels of every check of the service; the checks' own win."""
-
-
-class BasicAuth(Declared):
-    """A user and a password (RFC 7617)."""
-
-    username: str
-    """The user."""
-    password: SecretStr
-    """The password, a secret: `${PASSWORD}` or `${file:/run/secrets/password}`."""
-
-
-class Auth(Declared):
-    """Exactly one of ``basic`` and ``bearer``."""
-
-    basic: BasicAuth | None = None
-    """User and password, sent as `Authorization: Basic`."""
-    bearer: SecretStr | None = None
-    """A token, a secret, sent as `Authorization: Bearer`."""
-
-    @model_validator(mode="after")
-    def _exactly_one(self) -> Auth:
-        if (self.basic is None) == (self.bearer is None):
-            raise declared_problem("", "auth takes exactly one of basic and bearer")
-        return self
-
-
-class TlsOptions(Declared):
-    """How a TLS handshake is made. ``skip_verification`` leaves the certificate unjudged, not unseen."""
-
-    ca_file: ExistingFile | None = None
-    """A PEM file of the authorities to trust instead of the system's."""
-    cert_file: ExistingFile | None = None
-    """A PEM file with the client certificate to show; takes `key_file` too."""
-    key_file: ExistingFile | None = None
-    """The PEM file with the client certificate's private key."""
-    server_name: Host | None = None
-    """The name to ask for (SNI) and to find in the certificate, if it is not the host."""
-    skip_verification: StrictBool = False
-    """Do not judge the certificate. It is looked at and recorded all the same."""
-
-    @model_validator(mode="after")
-    def _both_of_a_pair(self) -> TlsOptions:
-        if (self.cert_file is None) != (self.key_file is None):
-            missing = "key_file" if self.key_file is None else "cert_file"
-            raise declared_problem(
-                "", f"a client certificate takes cert_file and key_file; {missing} is missing"
-            )
-        return self
-
-
-class CheckFields(Declared):
-    """The fields that every check has. ``id`` is the mapping key in ``checks:``."""
-
-    id: CheckId
-    enabled: StrictBool = True
-    """`false` parks the check: it keeps its history and is not probed."""
-    service: ServiceId | None = None
-    """The service it watches, an id under `services`."""
-    description: str = ""
-    """What it is for, in a few words."""
-    interval: Duration = timedelta(seconds=30)
-    """How often it is probed: at least 1s, and at least `limits.min_interval`."""
-    timeout: Duration = DEFAULT_TIMEOUT
-    """How long one probe may take in all: at most the interval. By default 5s, or the interval if that is shorter."""
-    labels: Labels = Field(default_factory=dict)
-    """Labels of its Prometheus series. They merge key by key with those of its service and of the defaults."""
-    references: dict[str, str] = Field(default_factory=dict)
-    """Dotted path of a field built from a secret -> the text to show in its place (``${TOKEN}``)."""
-    interpolated: tuple[SecretStr, ...] = ()
-    """The secret values that references resolved to, wherever they stand."""
-
-    @model_validator(mode="before")
-    @classmethod
-    def _timeout_within_a_short_interval(cls, value: Any) -> Any:
-        if isinstance(value, dict) and "timeout" not in value and "interval" in value:
-            try:
-                interval = parse_duration(value["interval"])
-            except ValueError:
-                return value
-            if interval < DEFAULT_TIMEOUT:
-                return {**value, "timeout": interval}
-        return value
-
-    @model_validator(mode="after")
-    def _bounded_by_the_interval(self) -> CheckFields:
-        if self.interval < timedelta(seconds=1):
-            raise declared_problem(
-                "interval", f"interval must be at least 1s, got {format_duration(self.interval)}"
-            )
-        if self.timeout > self.interval:
-            raise declared_problem(
-                "timeout",
-                f"timeout must be at most the interval ({format_duration(self.interval)}), got {format_duration(self.timeout)}",
-            )
-        return self
-
-    @property
-    def interval_micros(self) -> Micros:
-        return to_micros(self.interval)
 
 
 def _http_url(url: str) -> str:

@@ -9,7 +9,8 @@ from typing import Annotated, Literal
 
 from pydantic import AfterValidator, Field, StrictBool
 
-from watchbill.domain.checks import Check, CheckId, Labels, Service, ServiceId
+from watchbill.domain.checks import Check
+from watchbill.domain.fields import CheckId, Labels, Service, ServiceId
 from watchbill.domain.rules import Declared
 from watchbill.domain.specs import masked_spec, spec_digest
 from watchbill.domain.units import Duration

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
-from watchbill.domain.checks import TlsOptions
+from watchbill.domain.credentials import TlsOptions
 from watchbill.domain.reach import IpChoice
 from watchbill.net.datagrams import DatagramPair, open_datagrams
 from watchbill.net.icmp import Echo

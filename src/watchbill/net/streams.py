@@ -11,7 +11,7 @@ import asyncio
 from collections import deque
 from typing import cast
 
-from watchbill.domain.checks import TlsOptions
+from watchbill.domain.credentials import TlsOptions
 from watchbill.domain.results import Reason
 from watchbill.net.errors import network_error, peer_text
 from watchbill.net.nested import NestedTls

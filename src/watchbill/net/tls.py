@@ -14,7 +14,7 @@ from cryptography.exceptions import UnsupportedAlgorithm
 from cryptography.hazmat.primitives.serialization import load_pem_private_key
 from OpenSSL import SSL, crypto
 
-from watchbill.domain.checks import TlsOptions
+from watchbill.domain.credentials import TlsOptions
 from watchbill.domain.results import Reason
 from watchbill.net.certificates import (
     Objection,

@@ -11,7 +11,8 @@ from itertools import chain
 
 import httpx2
 
-from watchbill.domain.checks import Auth, Http
+from watchbill.domain.checks import Http
+from watchbill.domain.credentials import Auth
 from watchbill.domain.expectations import HttpExpect, header_failures, validity_failures
 from watchbill.domain.results import Reason
 from watchbill.domain.rules import status_meets

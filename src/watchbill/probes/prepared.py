@@ -6,7 +6,7 @@ import weakref
 from collections.abc import Callable
 from typing import Generic, TypeVar
 
-from watchbill.domain.checks import CheckFields
+from watchbill.domain.fields import CheckFields
 
 C = TypeVar("C", bound=CheckFields)
 T = TypeVar("T")

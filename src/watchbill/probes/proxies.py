@@ -11,7 +11,7 @@ from contextlib import asynccontextmanager
 from dataclasses import replace
 from ipaddress import IPv4Address, IPv6Address, ip_address
 
-from watchbill.domain.checks import TlsOptions
+from watchbill.domain.credentials import TlsOptions
 from watchbill.domain.proxies import Proxy
 from watchbill.domain.results import OWN_SIDE, Reason
 from watchbill.ports import Connection, NetworkError

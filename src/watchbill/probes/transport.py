@@ -13,7 +13,7 @@ from typing import Any
 
 import httpx2
 
-from watchbill.domain.checks import TlsOptions
+from watchbill.domain.credentials import TlsOptions
 from watchbill.domain.reach import IpChoice
 from watchbill.domain.results import Reason
 from watchbill.ports import Connection, Network, NetworkError, TlsSession

@@ -14,7 +14,8 @@ from urllib.parse import quote, urlencode
 from starlette.responses import HTMLResponse, Response
 
 from watchbill.board import CheckState
-from watchbill.domain.checks import Heartbeat, Service
+from watchbill.domain.checks import Heartbeat
+from watchbill.domain.fields import Service
 from watchbill.domain.results import Outcome
 from watchbill.domain.status import Status
 from watchbill.domain.units import SECOND, Instant, Micros, isoformat
