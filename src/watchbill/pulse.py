@@ -2,7 +2,7 @@
 
 The scheduler's own sleep is the pulse, cut into short pieces: it would wake up for its slots anyway, and waking up is
 what costs. A stall is a timer that fires more than 50 ms late; while probes are in flight the pieces are so short that none of
-75 ms goes unseen. Whoever asks looks at the clock first, so a probe that ends in the very turn after a stall is told of it too.
+100 ms goes unseen. Whoever asks looks at the clock first, so a probe that ends in the very turn after a stall is told of it too.
 """
 
 from __future__ import annotations

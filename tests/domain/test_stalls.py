@@ -74,7 +74,7 @@ def test_a_success_is_marked_with_the_time_that_was_lost_in_it(
         ("a tenth of the time lost", 1.0, (Reason.TIMEOUT,), (0.3, 0.4), Outcome.ERROR),
         ("loss while nobody read", 0.95, (Reason.LOSS,), (0.5, 0.96), Outcome.ERROR),
         ("too slow, perhaps by the stall", 0.35, (Reason.LATENCY,), (0.1, 0.16), Outcome.ERROR),
-        ("too slow in any case", 0.5, (Reason.LATENCY,), (0.1, 0.16), Outcome.FAILURE),
+        ("too slow in any case", 0.55, (Reason.LATENCY,), (0.1, 0.16), Outcome.FAILURE),
         ("too slow in any case, to the end", 0.5, (Reason.LATENCY,), (0.44, 0.5), Outcome.FAILURE),
     ],
 )

@@ -14,7 +14,7 @@ STALLED = "stalled_seconds"
 """The fact that marks a result: for how long at least this process stood still during the probe."""
 LONG: Micros = 2 * SECOND
 """Whatever was found over a stall longer than this says nothing."""
-UNSEEN: Micros = 25_000
+UNSEEN: Micros = 50_000
 """How much of a stall may have passed before it was seen to begin."""
 TELLING_SHARE = 0.1
 """A target that was silent for nine tenths of its timeout was silent."""
