@@ -19,8 +19,10 @@ from tests.misbehaviour.rows import (
     asked_securely,
     at_a_port,
     certified,
+    over_dns_streams,
     over_http,
     over_https,
+    over_udp,
     says,
 )
 from tests.servers import LOOPBACK, Caller, TlsCaller, full_listener, hang, response, serving
@@ -239,6 +241,38 @@ async def drip(caller: Caller) -> None:
         await asyncio.sleep(0.01)
 
 
+# --- over DNS -----------------------------------------------------------------------------------------
+
+
+def of_another(question: bytes) -> bytes:
+    return bytes([question[0] ^ 0xFF]) + question[1:2] + b"\x81\x80" + question[4:]
+
+
+def not_dns(question: bytes) -> bytes:
+    return b"\xff" * 700
+
+
+def cut(question: bytes) -> bytes:
+    """Answers that it says to hold, and does not."""
+    return question[:2] + b"\x81\x80" + question[4:6] + b"\x00\x05" + question[8:]
+
+
+def boastful(question: bytes) -> bytes:
+    return question[:2] + b"\x81\x80" + question[4:6] + b"\xff\xff" + question[8:]
+
+
+async def say_a_length_and_no_more(caller: Caller) -> None:
+    await caller.reader.read(512)
+    await caller.say(b"\xff\xff" + b"\x00" * 100)
+    await hang(caller)
+
+
+async def endless_messages(caller: Caller) -> None:
+    await caller.reader.read(512)
+    while True:
+        await caller.say(b"\x00\x0c" + b"\x00" * 12)
+
+
 WAITING, RECEIVING = "while waiting for the response", "while receiving the response"
 SHAKING = "during the TLS handshake"
 TIMED_OUT, RESET, TLS = Reason.TIMEOUT, Reason.RESET, Reason.TLS
@@ -291,5 +325,12 @@ CONVERSATIONS: tuple[Misbehaviour, ...] = (
     Misbehaviour("tls: plain HTTP", TLS, "does not speak TLS", at_a_port(speak_plain_http, timeout=LONG), "tls"),
     Misbehaviour("tcp: endless chatter", Reason.BODY, "response must contain", at_a_port(chatter, timeout=LONG, **EXPECTED), "tcp"),
     Misbehaviour("tcp: a drip", TIMED_OUT, WAITING, at_a_port(drip, timeout=SHORT, **EXPECTED), "tcp"),
+    Misbehaviour("dns: silence", TIMED_OUT, WAITING, over_udp(timeout=SHORT), "dns"),
+    Misbehaviour("dns: a flood of other answers", TIMED_OUT, WAITING, over_udp(of_another, times=50, timeout=SHORT), "dns"),
+    Misbehaviour("dns: a flood of no answers", TIMED_OUT, WAITING, over_udp(not_dns, times=50, timeout=SHORT), "dns"),
+    Misbehaviour("dns: an answer that is cut", Reason.PROTOCOL, "", over_udp(cut, timeout=LONG), "dns"),
+    Misbehaviour("dns: an answer of 65,535 records", Reason.TOO_LARGE, "at most 1024", over_udp(boastful, timeout=LONG), "dns"),
+    Misbehaviour("dns/tcp: half an answer", TIMED_OUT, WAITING, over_dns_streams(say_a_length_and_no_more, timeout=SHORT), "dns"),
+    Misbehaviour("dns/tcp: endless messages", Reason.PROTOCOL, "", over_dns_streams(endless_messages, timeout=LONG), "dns"),
     Misbehaviour("tcp: silence", TIMED_OUT, WAITING, at_a_port(hang, timeout=SHORT, **EXPECTED), "tcp"),
 )  # fmt: skip

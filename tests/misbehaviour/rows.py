@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import asyncio
 import ssl
 import tempfile
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from dataclasses import dataclass
 from functools import cache
@@ -81,3 +82,56 @@ async def asked_securely(caller: Caller) -> TlsCaller:
     await secure.run(secure.tls.do_handshake)
     await secure.run(lambda: secure.tls.read(65_536))
     return secure
+
+
+class _Udp(asyncio.DatagramProtocol):
+    """Answers every question with these packets, made from it, so many times a turn for as long as it lives."""
+
+    def __init__(self, strangers: Sequence[Callable[[bytes], bytes]], times: int) -> None:
+        self._strangers, self._times = strangers, times
+        self._transport: asyncio.DatagramTransport
+
+    def connection_made(self, transport: asyncio.DatagramTransport) -> None:  # type: ignore[override]
+        self._transport = transport
+
+    def datagram_received(self, data: bytes, addr: tuple[str, int]) -> None:
+        self._say(data, addr)
+
+    def _say(self, data: bytes, addr: tuple[str, int]) -> None:
+        if self._transport.is_closing():
+            return
+        for _ in range(self._times):
+            for stranger in self._strangers:
+                self._transport.sendto(stranger(data), addr)
+        if self._strangers:
+            asyncio.get_running_loop().call_later(0.001, self._say, data, addr)
+
+    def error_received(self, exc: Exception) -> None:
+        """The client has gone."""
+
+
+def over_udp(*strangers: Callable[[bytes], bytes], times: int = 1, **declared: Any) -> Open:
+    """A DNS server that says, without end, what ``strangers`` make of the question."""
+
+    @asynccontextmanager
+    async def opened() -> AsyncIterator[dict[str, Any]]:
+        transport, _ = await asyncio.get_running_loop().create_datagram_endpoint(
+            lambda: _Udp(strangers, times), (LOOPBACK, 0)
+        )
+        try:
+            port = transport.get_extra_info("sockname")[1]
+            yield {"name": "shop.test", "record": "A", "server": f"{LOOPBACK}:{port}", **declared}
+        finally:
+            transport.close()
+
+    return opened
+
+
+def over_dns_streams(conversation: Conversation, **declared: Any) -> Open:
+    @asynccontextmanager
+    async def opened() -> AsyncIterator[dict[str, Any]]:
+        async with serving(conversation) as server:
+            place = f"{LOOPBACK}:{server.port}"
+            yield {"name": "shop.test", "record": "A", "server": place, "transport": "tcp", **declared}
+
+    return opened
