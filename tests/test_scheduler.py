@@ -493,8 +493,9 @@ def test_a_cancellation_that_escapes_a_library_ends_nobody_else() -> None:
             with anyio.fail_after(30):
                 while len(stand.slots("stray")) < 2 or len(stand.slots("fine")) < 2:
                     await anyio.sleep(0.05)
-            assert {ended for _, ended in stand.slots("stray")} == {"CheckErrored"}
-            assert {ended for _, ended in stand.slots("fine")} == {"CheckSucceeded"}
+            # Writing tracebacks may take a busy machine longer than an interval.
+            assert {ended for _, ended in stand.slots("stray")} - {"overload"} == {"CheckErrored"}
+            assert {ended for _, ended in stand.slots("fine")} - {"overload"} == {"CheckSucceeded"}
 
     anyio.run(main)
 
