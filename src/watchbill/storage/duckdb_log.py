@@ -133,7 +133,7 @@ class WriteAheadLog:
                 os.fsync(aside)
             finally:
                 os.close(aside)
-            os.rename(self._marks_aside, self._marks)
+            self._marks_aside.rename(self._marks)
 
     # --- inside -------------------------------------------------------------------------------------
 
