@@ -20,6 +20,7 @@ from typing import Any
 
 import anyio
 
+from bench.beat import Beat, milliseconds
 from watchbill.domain.checks import parse_check
 from watchbill.net import open_network
 from watchbill.probes import make_execute, probers
@@ -163,21 +164,6 @@ def serve() -> None:
 # --- the probes --------------------------------------------------------------------------------------
 
 
-@dataclass
-class Beat:
-    """The longest that a task had to wait for the loop since it was last asked, in seconds, on the wall and on the CPU."""
-
-    wall: float = 0.0
-    cpu: float = 0.0
-
-    async def run(self) -> None:
-        while True:
-            wall, cpu = time.perf_counter(), time.thread_time()
-            await anyio.sleep(0.001)
-            self.wall = max(self.wall, time.perf_counter() - wall - 0.001)
-            self.cpu = max(self.cpu, time.thread_time() - cpu)
-
-
 async def measure(port: int) -> None:
     clock, beat = system_clock(), Beat()
     async with open_network() as network, open_judges() as judges, anyio.create_task_group() as group:
@@ -197,13 +183,13 @@ async def measure(port: int) -> None:
             await execute(
                 parse_check({**check.model_dump(exclude={"expect"}, by_alias=True), "expect": {}}), slot=None
             )
-            beat.wall = beat.cpu = 0.0
+            beat.clear()
             begun = time.perf_counter()
             result = await execute(check, slot=None)
             await anyio.sleep(0.05)
             said = "; ".join(failure.message for failure in result.failures) or "success"
             print(
-                f"{case.name:34} {beat.wall * 1000:8.1f} {beat.cpu * 1000:7.1f} {time.perf_counter() - begun:8.2f}  {said[:90]}"
+                f"{case.name:34} {milliseconds(beat.walls):8.1f} {milliseconds(beat.cpus):7.1f} {time.perf_counter() - begun:8.2f}  {said[:90]}"
             )
         group.cancel_scope.cancel()
 
