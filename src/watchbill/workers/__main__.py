@@ -18,7 +18,9 @@ def main(name: str) -> None:
     # Signals for the whole group or cgroup are for the exporter, which ends its workers when it has no more work.
     for received in (signal.SIGHUP, signal.SIGINT, signal.SIGTERM):
         signal.signal(received, signal.SIG_IGN)
-    os.nice(NICENESS)
+    # Where a sandbox forbids it, it goes without.
+    with suppress(OSError):
+        os.nice(NICENESS)
     with suppress(OSError):
         Path("/proc/self/oom_score_adj").write_text(LET_GO_FIRST, encoding="ascii")
     answers = os.fdopen(os.dup(1), "wb")

@@ -19,7 +19,9 @@ MOST_KEPT_BYTES = 160 << 20
 
 
 def serve(requests: BinaryIO, answers: BinaryIO) -> None:
-    resource.setrlimit(resource.RLIMIT_DATA, (MOST_MEMORY_BYTES, MOST_MEMORY_BYTES))
+    _, hard = resource.getrlimit(resource.RLIMIT_DATA)
+    most = MOST_MEMORY_BYTES if hard == resource.RLIM_INFINITY else min(hard, MOST_MEMORY_BYTES)
+    resource.setrlimit(resource.RLIMIT_DATA, (most, most))
     while True:
         function, arguments = read(requests)
         content = read_bytes(requests)
