@@ -35,9 +35,10 @@ class Window:
 
 @dataclass(frozen=True)
 class Slots:
-    """The slots of a window, as history has them. Delays are from the instant a slot is due to its probe's start."""
+    """The slots of a window, as history has them, and the gaps in it. Delays are from the instant a slot is due to its probe's start."""
 
     outcomes: dict[str, int]
+    gaps: list[str]
     doubled: int
     delay_p50_seconds: float
     delay_p99_seconds: float
@@ -134,6 +135,11 @@ def slots(storage: Path, window: Window, *, like: str = "%") -> Slots:
         [(doubled,)] = store.execute(
             f"SELECT count(*) FROM (SELECT 1 {where} GROUP BY check_id, slot HAVING count(*) > 1)", values
         ).fetchall()
+        gaps = store.execute(
+            "SELECT reason || ' ' || round((epoch_us(ended_at) - epoch_us(started_at)) / 1e6, 3) || ' s' FROM gap "
+            "WHERE epoch_us(started_at) < $2 AND epoch_us(ended_at) > $1",
+            values[:2],
+        ).fetchall()
         rows = store.execute(
             f"SELECT (epoch_us(started_at) - epoch_us(slot)) / 1e6, duration_seconds {where} AND outcome <> 'skipped'",
             values,
@@ -142,6 +148,7 @@ def slots(storage: Path, window: Window, *, like: str = "%") -> Slots:
     durations = [duration for _, duration in rows if duration is not None]
     return Slots(
         outcomes=outcomes,
+        gaps=[gap for (gap,) in gaps],
         doubled=doubled,
         delay_p50_seconds=quantile(delays, 0.5),
         delay_p99_seconds=quantile(delays, 0.99),

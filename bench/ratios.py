@@ -18,15 +18,13 @@ from bench.targets import Targets
 GOALS = {"http": 0.5, "tcp": 0.5, "icmp": 0.5, "dns": 0.6, "https": 1.0}
 
 
-SPARE = 0.1
-"""Where this share of the core was idle, a probe that did not succeed has no excuse."""
 DISTURBED = 0.1
 """Where others took more than this share of the core, a line says so."""
 
 
 @dataclass(frozen=True)
 class Run:
-    """One window of one side. A side that did not hold the rate was short of CPU: its cost stands for what it did do.
+    """One window of one side. Where not every probe was made and succeeded in time, its cost stands for those that were made.
 
     ``late`` is its own measure of lateness: Watchbill's delay of a probe's start, the peer's time to an answer.
     """
@@ -88,10 +86,7 @@ def compare(
     runs: int,
     seconds: float | None = None,
 ) -> list[Cell]:
-    """Windows of 5 s, of 8 s below 500 a second, unless told otherwise.
-
-    :raises RuntimeError: probes did not succeed though there was CPU time left.
-    """
+    """Windows of 5 s, of 8 s below 500 a second, unless told otherwise."""
     return [
         compared(
             folder / f"{kind}-{rate}", targets, kind,
@@ -124,8 +119,10 @@ def of_ours(folder: Path, targets: Targets, kind: str, *, rate: int, seconds: fl
     seen = slots(running.storage, window)
     passed = window.ended - window.begun
     held = seen.outcomes.keys() == {"success"} and abs(seen.successes - rate * passed) <= rate * 0.05 + 1
-    if not held and window.usage.idle > SPARE:
-        raise RuntimeError(f"{kind} at {rate}/s: of {rate * passed:.0f} slots Watchbill has {seen.outcomes}")
+    if not held:
+        print(
+            f"{kind} at {rate}/s: of {rate * passed:.0f} slots {seen.outcomes}, gaps {seen.gaps}", flush=True
+        )
     return Run(
         held=held,
         usage=window.usage,
@@ -151,8 +148,8 @@ def at_rest(folder: Path, targets: Targets, *, seconds: float) -> str:
 def of_peer(peer: Peer, kind: str, *, rate: int, seconds: float) -> Run:
     driven = peer.drive(kind, rate=rate, seconds=seconds)
     held = not driven.refused and driven.successes == driven.probes and driven.latency_p99_seconds < 0.5
-    if not held and driven.usage.idle > SPARE:
-        raise RuntimeError(f"{kind} at {rate}/s: blackbox_exporter did not succeed: {driven}")
+    if not held:
+        print(f"{kind} at {rate}/s: {driven}", flush=True)
     return Run(
         held=held,
         usage=driven.usage,
@@ -170,7 +167,7 @@ def disturbed(runs: Sequence[Run]) -> str:
 
 def marked(side: Run | Side) -> str:
     cpu = side.cpu_per_1000 if isinstance(side, Run) else side.cpu
-    return f"{cpu:.3f}" if side.held else f"{cpu:.3f} (short of CPU)"
+    return f"{cpu:.3f}" if side.held else f"{cpu:.3f} (rate not held)"
 
 
 def table(cells: Sequence[Cell], *notes: str) -> Table:
