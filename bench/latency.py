@@ -22,7 +22,6 @@ from bench.ours import Window, observe, watchbill
 from bench.servers import DELAY_SECONDS
 from bench.tables import Table, ms
 from bench.targets import ROOT, server
-from watchbill.domain.stalls import STALLED
 
 CHECKS, LOOKS = 500, 200
 
@@ -90,13 +89,13 @@ def look(port: int) -> float:
 
 
 def reported(storage: Path, window: Window) -> list[Reported]:
-    """Of the successes. The mark of a stall stands among the facts, which the public views do not show."""
+    """Of the successes."""
     with closing(duckdb.connect(str(storage), read_only=True)) as store:
         rows = store.execute(
-            "SELECT duration_micros / 1e6, processing_micros / 1e6, coalesce(contains(f.facts, $3), false) "
-            "FROM result r LEFT JOIN facts f USING (facts_key) WHERE r.trigger = 'schedule' AND r.outcome = 'success' "
-            "AND epoch_us(r.slot) >= $1 AND epoch_us(r.slot) < $2",
-            [window.begun * 1e6, window.ended * 1e6, f'"{STALLED}"'],
+            "SELECT duration_seconds, processing_seconds, stalled_seconds IS NOT NULL "
+            "FROM results WHERE trigger = 'schedule' AND outcome = 'success' "
+            "AND epoch_us(slot) >= $1 AND epoch_us(slot) < $2",
+            [window.begun * 1e6, window.ended * 1e6],
         ).fetchall()
     return [Reported(*row) for row in rows]
 

@@ -203,7 +203,10 @@ class Batch:
 
 @dataclass(frozen=True, slots=True)
 class StoredResult:
-    """One row of history: a probe, or a slot that was skipped (``outcome`` skipped, ``reason`` why)."""
+    """One row of history: a probe, or a slot that was skipped (``outcome`` skipped, ``reason`` why).
+
+    ``stalled_seconds``: for how long our own event loop stood still meanwhile; its duration is then not the target's.
+    """
 
     check_id: str
     location: str
@@ -216,6 +219,7 @@ class StoredResult:
     message: str
     status_code: int | None
     phases: Mapping[str, float]
+    stalled_seconds: float | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -154,6 +154,17 @@ def test_a_result_over_a_stall_of_our_own_shows_all_but_durations(kind: str) -> 
     assert stalled.value("watchbill_results_stalled_total") == 1
 
 
+def test_round_trips_over_a_stall_of_our_own_are_not_shown() -> None:
+    pings, scene = declare("pings", "icmp", count=2), Scene()
+    scene.register(pings)
+    scene.found(
+        probe_of(pings, facts={**FACTS["icmp"], "packets_sent": 2, "rtt_stddev": 0.01, STALLED: 0.08})
+    )
+    shown = {sample for sample in scene.names("pings") if sample.startswith("probe_")}
+    assert "probe_success" in shown
+    assert not any("rtt" in name for name in shown)
+
+
 def test_an_excused_probe_keeps_its_verdict() -> None:
     scene = scene_with("http", outcome=Outcome.EXCUSED, verdict=Outcome.FAILURE)
     assert scene.value("probe_success") == 0

@@ -23,6 +23,7 @@ from tests.storage.events import (
 from watchbill.domain.messages import CheckErrored, Event, HeartbeatReceived, SlotSkipped
 from watchbill.domain.results import Failure, Outcome, Reason, Result, SkipReason, Trigger
 from watchbill.domain.schedule import Span, offset_of
+from watchbill.domain.stalls import STALLED
 from watchbill.domain.status import Status
 from watchbill.domain.units import SECOND, Instant
 from watchbill.ports import Coverage, Opening, Storage, StoredResult
@@ -189,6 +190,17 @@ async def test_a_row_says_what_the_result_said_in_whole_microseconds(store: Stor
             phases={"connect": 0.123456},
         )
     ]
+
+
+async def test_a_result_over_a_stall_of_our_own_is_marked_in_history_and_after_a_restart(
+    store: Storage,
+) -> None:
+    first, second = slots("shop", 2)
+    await store.commit(batch(registered("shop"), success("shop", first, facts={"ssl": True}), until=second))
+    stalled = success("shop", second, facts={"ssl": True, STALLED: 0.08})
+    await store.commit(batch(stalled, until=second + 1))
+    assert [row.stalled_seconds for row in await rows(store, "shop")] == [0.08, None]
+    assert (await store.opening("")).latest["shop"].facts == {"ssl": True, STALLED: 0.08}
 
 
 async def test_a_skipped_slot_is_a_row_with_its_reason(store: Storage) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import random
+import resource
 import shutil
 import subprocess
 import sys
@@ -19,8 +20,10 @@ from tests.storage.conftest import Open
 from tests.storage.events import START, batch, check, registered, slots, success
 from watchbill.domain.checks import Check
 from watchbill.domain.errors import StorageError, StorageLockedError
+from watchbill.domain.stalls import STALLED
 from watchbill.domain.units import Instant
 from watchbill.storage import open_storage
+from watchbill.storage.duckdb_log import WriteAheadLog
 
 pytestmark = pytest.mark.anyio
 
@@ -337,6 +340,34 @@ async def test_the_high_water_mark_is_set_when_the_store_is_closed(
         for number in range(3):
             await store.commit(numbered(number))
     assert duckdb_path.with_name("history.duckdb.seq").read_text() == '{"": 3}'
+
+
+async def test_a_mark_that_the_disk_took_only_in_part_leaves_the_one_before(
+    open_duckdb: Open, duckdb_path: Path
+) -> None:
+    async with open_duckdb() as store:
+        await store.commit(numbered(0))
+    log, limits = WriteAheadLog(duckdb_path), resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (4, limits[1]))
+    try:
+        log.mark("", 123_456)
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, limits)
+    assert log.marks() == {"": 1}
+    log.mark("", 123_457)
+    assert log.marks() == {"": 123_457}
+
+
+async def test_results_over_stalls_share_the_facts_of_the_others(
+    open_duckdb: Open, duckdb_path: Path
+) -> None:
+    async with open_duckdb() as store:
+        await store.commit(batch(registered("shop")))
+        for number, slot in enumerate(slots("shop", 6)):
+            stalled = {STALLED: number / 10} if number % 2 else {}
+            await store.commit(batch(success("shop", slot, facts={"ssl": True, **stalled})))
+    with duckdb.connect(str(duckdb_path)) as connection:
+        assert connection.execute("SELECT facts FROM facts").fetchall() == [('{"ssl":true}',)]
 
 
 async def test_a_half_made_file_is_made_anew(open_duckdb: Open, duckdb_path: Path) -> None:

@@ -239,6 +239,7 @@ async def test_results_are_asked_for_by_period_and_limit() -> None:
             "message": "refused",
             "status_code": None,
             "phases": {"connect": 0.25},
+            "stalled_seconds": None,
         }
     ]
 

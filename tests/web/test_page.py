@@ -14,6 +14,7 @@ from tests.web.running import Site, site_with
 
 from watchbill.domain.fields import Service
 from watchbill.domain.results import Failure, Reason
+from watchbill.domain.stalls import STALLED
 from watchbill.domain.units import SECOND
 from watchbill.web.page import ROWS, ago, percent, text, took
 
@@ -70,6 +71,13 @@ async def test_the_page_shows_each_check_with_status_result_latency_and_availabi
     assert "db tcp db.example:5432 success 1m 5s ago 4.2 ms 100 % of 1" in page.text
     assert "job heartbeat job success 1m 5s ago 100 % of 1" in page.text
     assert "2 up 1 down" in page.text
+
+
+async def test_what_took_long_because_we_stood_still_shows_no_duration() -> None:
+    site = site_with(declare("db", "tcp"))
+    site.scene.found(probe_of(site.board.checks["db"].check, seconds=0.7, facts={STALLED: 0.6}))
+    page = await page_of(site)
+    assert "success 0s ago stalled 100 % of 1" in page.text
 
 
 async def test_what_is_down_stands_first() -> None:

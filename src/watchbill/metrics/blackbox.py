@@ -22,6 +22,9 @@ _DURATIONS = (
     "probe_http_duration_seconds",
     "probe_dns_duration_seconds",
     "probe_icmp_duration_seconds",
+    "probe_icmp_rtt_min_seconds",
+    "probe_icmp_rtt_max_seconds",
+    "probe_icmp_rtt_stddev_seconds",
 )
 
 Lines = dict[str, str]

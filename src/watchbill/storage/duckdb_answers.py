@@ -77,6 +77,6 @@ def _rows(cursor: duckdb.DuckDBPyConnection, query: str, *values: object) -> Ite
 
 def _row(values: Sequence[Any]) -> Row:
     check_id, location, slot, trigger, started_at, duration = values[:6]
-    facts = None if values[-1] is None else json.loads(values[-1])
-    rest = [*values[11:-1], facts]
+    facts, stalled = values[-2:]
+    rest = [*values[11:-2], None if facts is None else json.loads(facts), stalled]
     return Row(check_id, location, slot, trigger, started_at, duration, tuple(values[6:11]), *rest)

@@ -127,9 +127,11 @@ class WriteAheadLog:
             self._marked = dict(self.marks())
         self._marked[location] = sequence
         with contextlib.suppress(OSError):
+            text = json.dumps(self._marked).encode()
             aside = os.open(self._marks_aside, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o666)
             try:
-                os.write(aside, json.dumps(self._marked).encode())
+                if os.write(aside, text) < len(text):
+                    return  # the disk took a part: half a mark would promise nothing
                 os.fsync(aside)
             finally:
                 os.close(aside)

@@ -98,14 +98,14 @@ LATEST = f"""
         WHERE location = $1 AND slot >= make_timestamptz($2) AND outcome IN ('success', 'failure', 'error')
         GROUP BY check_key
     )
-    SELECT {_ROW}, f.facts
+    SELECT {_ROW}, f.facts, r.stalled_micros
     FROM result r
     JOIN newest w ON w.check_key = r.check_key AND w.slot = r.slot
     JOIN check_identity n ON n.check_key = r.check_key AND n.valid_to IS NULL
     LEFT JOIN facts f ON f.facts_key = r.facts_key
     WHERE r.location = $1 AND r.slot >= make_timestamptz($2) AND r.outcome IN ('success', 'failure', 'error')"""  # noqa: S608
 RESULTS = f"""
-    SELECT {_ROW}, NULL
+    SELECT {_ROW}, NULL, r.stalled_micros
     FROM result r JOIN check_name n ON n.check_key = r.check_key
     WHERE r.check_key IN (SELECT check_key FROM check_name WHERE check_id = $1)
         AND r.slot >= make_timestamptz($2) AND r.slot < make_timestamptz($3)

@@ -19,8 +19,8 @@ from watchbill.ports import StoredResult
 
 LONGEST_MESSAGE = 2_000
 FACTS_SHARED_FOR: Micros = 86_400 * SECOND
-_MEASURED = frozenset({"dns_lookup_seconds", "rtt_min", "rtt_avg", "rtt_max", "rtt_stddev"})
-"""Facts that are another number with each probe: kept, each row would need facts of its own."""
+_MEASURED = frozenset({"dns_lookup_seconds", "rtt_min", "rtt_avg", "rtt_max", "rtt_stddev", STALLED})
+"""Facts that are another number with each probe: kept among the facts, each row would need facts of its own."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -91,16 +91,18 @@ def result_of(row: Row) -> Result:
         failures=_failures(row),
         phases=phases_of(row.phases),
         status_code=row.status_code,
-        facts=_with_lookup(row),
+        facts=_facts(row),
         verdict=None if row.verdict is None else Outcome(row.verdict),
     )
 
 
-def _with_lookup(row: Row) -> Mapping[str, Any]:
+def _facts(row: Row) -> Mapping[str, Any]:
     facts = dict(row.facts or {})
     resolve = row.phases[0]
     if resolve is not None and "address" in facts and not facts.get("redirects"):
         facts["dns_lookup_seconds"] = resolve / SECOND
+    if row.stalled is not None:
+        facts[STALLED] = row.stalled / SECOND
     return facts
 
 
@@ -117,6 +119,7 @@ def stored_result_of(row: Row) -> StoredResult:
         message=row.message,
         status_code=row.status_code,
         phases=phases_of(row.phases),
+        stalled_seconds=None if row.stalled is None else row.stalled / SECOND,
     )
 
 

@@ -14,6 +14,7 @@ from watchbill.domain.messages import ConfigReloaded
 from watchbill.domain.plan import Change
 from watchbill.domain.results import Outcome, Result, by_precedence
 from watchbill.domain.specs import masked_spec, redact, redactions
+from watchbill.domain.stalls import STALLED
 from watchbill.domain.units import Instant, to_datetime
 from watchbill.ports import Coverage, StoredResult
 
@@ -88,6 +89,7 @@ def latest_answer(result: Result) -> Json:
         "status_code": result.status_code,
         "duration_seconds": result.duration_seconds,
         "phases": dict(result.phases),
+        "stalled_seconds": result.facts.get(STALLED),
     }
 
 

@@ -17,6 +17,7 @@ from watchbill.board import CheckState
 from watchbill.domain.checks import Heartbeat
 from watchbill.domain.fields import Service
 from watchbill.domain.results import Outcome
+from watchbill.domain.stalls import STALLED
 from watchbill.domain.status import Status
 from watchbill.domain.units import SECOND, Instant, Micros, isoformat
 from watchbill.web.answers import availability
@@ -189,6 +190,8 @@ def _last(state: CheckState, now: Instant) -> str:
 def _took(state: CheckState) -> str:
     if state.latest is None or isinstance(state.check, Heartbeat):
         return ""
+    if STALLED in state.latest.facts:
+        return '<small title="this exporter stood still meanwhile, so it is not known">stalled</small>'
     return took(state.latest.duration_seconds)
 
 
