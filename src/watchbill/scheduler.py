@@ -94,7 +94,7 @@ class Scheduler:
         self._held: list[Instant] = []
         self._sleeping: anyio.CancelScope | None = None
         self._runners: Runners | None = None
-        self._idle = anyio.Event()
+        self._idle: anyio.Event | None = None
         self._stopping = False
         self._last_tick: Instant = clock.now()
         self._planned: Instant = self._last_tick
@@ -202,8 +202,7 @@ class Scheduler:
                 if not self._stopping:
                     await self._tick()
             group.start_soon(partial(self._pulse.run, probing=self._running), name="loop lag")
-            if self._running:
-                await self._idle.wait()
+            await self._until_idle()
             group.cancel_scope.cancel()
 
     async def drain(self, grace_seconds: float) -> None:
@@ -214,11 +213,16 @@ class Scheduler:
             await self._skip_waiting(entry, SkipReason.SHUTDOWN)
         self._queue.clear()
         self._newcomers.clear()
-        if self._running:
-            with anyio.move_on_after(grace_seconds):
-                await self._idle.wait()
+        with anyio.move_on_after(grace_seconds):
+            await self._until_idle()
         for entry in self._agenda.entries.values():
             await self._cut_short(entry, SkipReason.SHUTDOWN)
+
+    async def _until_idle(self) -> None:
+        """Until no probe is left; nothing is started any more."""
+        if self._running:
+            self._idle = self._idle or anyio.Event()
+            await self._idle.wait()
 
     async def _sleep(self) -> None:
         now = self._clock.now()
@@ -295,7 +299,8 @@ class Scheduler:
             # A probe outside the slots gives way, saying nothing; the slot starts when that has ended.
             running.settled = True
             running.cancel()
-        await self._skip(range(slot, newest, entry.interval), entry, SkipReason.OVERLOAD)
+        if slot < newest:
+            await self._skip(range(slot, newest, entry.interval), entry, SkipReason.OVERLOAD)
         self._start_waiting()
 
     # --- probes ---------------------------------------------------------------------------------------
@@ -327,8 +332,6 @@ class Scheduler:
         assert self._runners is not None  # noqa: S101 - `_may_start` has looked
         running = entry.running = Running(entry, slot, trigger)
         self._running.add(running)
-        if len(self._running) == 1:
-            self._idle = anyio.Event()
         self._runners.start(running)
 
     async def _probe(self, running: Running) -> None:
@@ -376,7 +379,7 @@ class Scheduler:
         if entry.waiting is not None:
             self._queue.append(entry)
         self._start_waiting()
-        if not self._running:
+        if self._idle is not None and not self._running:
             self._idle.set()
 
     # --- accounting for what does not run -------------------------------------------------------------

@@ -31,6 +31,7 @@ Waiting: TypeAlias = tuple[int, Instant | None, Event]
 """(its place in the order, the earliest instant that is not accounted for before it is written, the event)"""
 
 ROW_EVENTS = (CheckSucceeded, CheckFailed, CheckErrored, SlotSkipped)
+_DROPPABLE = (*ROW_EVENTS, CheckStatusChanged)
 
 
 class Buffer:
@@ -62,7 +63,7 @@ class Buffer:
             return
         self._count += 1
         waiting = self._count, _floor(event), event
-        if isinstance(event, (*ROW_EVENTS, CheckStatusChanged)):
+        if isinstance(event, _DROPPABLE):
             self._droppable.append(waiting)
         else:
             self._declared.append(waiting)

@@ -8,8 +8,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 from watchbill.domain.messages import SlotSkipped
 from watchbill.domain.results import PHASES, Failure, Outcome, Reason, Result, Trigger
@@ -23,8 +22,7 @@ _MEASURED = frozenset({"dns_lookup_seconds", "rtt_min", "rtt_avg", "rtt_max", "r
 """Facts that are another number with each probe: kept among the facts, each row would need facts of its own."""
 
 
-@dataclass(frozen=True, slots=True)
-class Row:
+class Row(NamedTuple):
     """One row of ``result`` without its keys. ``phases`` stand in the order of :data:`PHASES`."""
 
     check_id: str
@@ -59,12 +57,12 @@ def row_of(result: Result) -> Row:
         trigger=result.trigger.value,
         started_at=result.started_at,
         duration=round(result.duration_seconds * SECOND),
-        phases=tuple(_micros(result.phases.get(phase)) for phase in PHASES),
+        phases=tuple([_micros(result.phases.get(phase)) for phase in PHASES]),
         outcome=result.outcome.value,
         verdict=None if result.verdict is None else result.verdict.value,
-        reason=None if result.reason is None else result.reason.value,
+        reason=reason.value if result.failures and (reason := result.reason) is not None else None,
         status_code=result.status_code,
-        message=storable(result.message)[:LONGEST_MESSAGE],
+        message=storable(result.message)[:LONGEST_MESSAGE] if result.failures else "",
         failures=failures,
         facts={name: value for name, value in result.facts.items() if name not in _MEASURED} or None,
         stalled=_micros(result.facts.get(STALLED)),
