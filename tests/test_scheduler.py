@@ -230,6 +230,18 @@ def test_a_newcomer_is_probed_within_five_seconds_outside_its_slots() -> None:
     on_virtual_time(main)
 
 
+def test_a_newcomer_is_probed_soon_though_its_interval_changes_before_that() -> None:
+    async def main() -> None:
+        async with open_stand() as stand:
+            await stand.register(*[check(f"c{number}", interval="10s") for number in range(10)])
+            await stand.register(*[check(f"c{number}", interval="10h") for number in range(10)])
+            await anyio.sleep(5.01)
+            probed = [event.result.check_id for event in stand.said.of(CheckSucceeded)]
+            assert sorted(probed) == [f"c{number}" for number in range(10)]
+
+    on_virtual_time(main)
+
+
 def test_a_check_that_history_knows_is_not_probed_before_its_slot() -> None:
     async def main() -> None:
         async with open_stand(latest_result=lambda _: START - SECOND) as stand:

@@ -60,18 +60,16 @@ class Agenda:
         first = first_slot_after(at, interval=interval, offset=offset)
         entry = self.entries[check_id] = Entry(check_id, interval, offset, first)
         self.slots_per_second += SECOND / interval
-        soon = at + offset % min(interval, FIRST_PROBE_WITHIN)
-        self._push(soon, entry, Trigger.REGISTERED)
-        self._push(first, entry, Trigger.SCHEDULE)
+        self._begin(entry, at)
         return entry
 
     def change_grid(self, entry: Entry, *, interval: Micros, at: Instant) -> None:
-        """Expect slots at another interval, after ``at``."""
+        """Expect slots at another interval, after ``at``, and one probe soon, since those may be far off."""
         self.slots_per_second += SECOND / interval - SECOND / entry.interval
         entry.interval, entry.offset = interval, offset_of(entry.check_id, interval)
-        first = first_slot_after(at, interval=interval, offset=entry.offset)
+        entry.next_slot = first_slot_after(at, interval=interval, offset=entry.offset)
         entry.version += 1
-        self.expect(entry, first)
+        self._begin(entry, at)
 
     def expect(self, entry: Entry, slot: Instant) -> None:
         """Its next slot is this one."""
@@ -109,6 +107,11 @@ class Agenda:
         self._heap += [self._item(entry.next_slot, entry, Trigger.SCHEDULE) for entry in due]
         heapify(self._heap)
         return left_out
+
+    def _begin(self, entry: Entry, at: Instant) -> None:
+        soon = at + entry.offset % min(entry.interval, FIRST_PROBE_WITHIN)
+        self._push(soon, entry, Trigger.REGISTERED)
+        self._push(entry.next_slot, entry, Trigger.SCHEDULE)
 
     def _push(self, due: Instant, entry: Entry, trigger: Trigger) -> None:
         heappush(self._heap, self._item(due, entry, trigger))
