@@ -127,6 +127,25 @@ async def test_a_worker_that_is_killed_is_an_error_and_the_next_load_works(
     assert len((await loader.load({})).config.checks) == 3
 
 
+async def test_a_worker_that_stands_still_is_ended_and_the_next_load_works(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    @asynccontextmanager
+    async def stopped(name: str) -> AsyncIterator[Worker]:
+        async with open_worker(name) as worker:
+            os.kill(worker.pid, signal.SIGSTOP)
+            yield worker
+
+    loader = declare(tmp_path / "checks.yaml", 3)
+    with monkeypatch.context() as patched:
+        patched.setattr(loading, "open_worker", stopped)
+        patched.setattr(loading, "LONGEST_LOAD_SECONDS", 0.2)
+        with pytest.raises(WatchbillError, match=r"took longer than .* nothing was changed"):
+            await loader.load({})
+    assert psutil.Process().children() == []
+    assert len((await loader.load({})).config.checks) == 3
+
+
 async def test_cancelling_leaves_no_process(tmp_path: Path) -> None:
     loader = declare(tmp_path / "checks.yaml", 3)
     with anyio.move_on_after(0):

@@ -26,6 +26,8 @@ from watchbill.workers.process import Worker, WorkerLostError, open_worker
 SMALL_BYTES = 256 * 1024
 """What is not larger is loaded at the start without a worker: in less time than that takes to start."""
 DIGESTS_A_STEP = 2000
+LONGEST_LOAD_SECONDS = 600.0
+"""A worker that was stopped or waits for a dead file server must not keep every later reload waiting."""
 
 
 class Loader:
@@ -59,16 +61,20 @@ class Loader:
         """A check that is declared as it runs is the object that runs.
 
         :raises ConfigError: the configuration is not valid.
-        :raises WatchbillError: the worker ended before it could say.
+        :raises WatchbillError: the worker ended before it could say, or took too long.
         """
         try:
-            async with open_worker("parse") as worker:
-                return await self._load(worker, running)
+            with anyio.move_on_after(LONGEST_LOAD_SECONDS):
+                async with open_worker("parse") as worker:
+                    return await self._load(worker, running)
         except WorkerLostError as error:
             reason = (
                 "the process that loads the configuration ended early (out of memory?); nothing was changed"
             )
             raise WatchbillError(reason) from error
+        raise WatchbillError(
+            f"loading the configuration took longer than {LONGEST_LOAD_SECONDS:.0f} s; nothing was changed"
+        )
 
     async def _load(self, worker: Worker, running: Mapping[str, Check]) -> LoadedConfig:
         await worker.send((self._path, dict(os.environ)))
