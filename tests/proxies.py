@@ -24,6 +24,7 @@ class ProxyServer:
     asked: list[str] = field(default_factory=list)
     requests: list[bytes] = field(default_factory=list)
     accepted: int = 0
+    callers: list[Caller] = field(default_factory=list)
 
     def address(self, host: str) -> str:
         return self.names.get(host, host)
@@ -41,6 +42,7 @@ async def http_proxy(
 
     async def converse(caller: Caller) -> None:
         proxy.accepted += 1
+        proxy.callers.append(caller)
         request = await caller.request()
         proxy.requests.append(request)
         method, target, _ = request.split(b"\r\n", 1)[0].decode().split(" ")

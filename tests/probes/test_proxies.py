@@ -2,17 +2,20 @@
 
 from __future__ import annotations
 
+import os
 from math import isclose
 from typing import Any
 
+import anyio
 import pytest
 
 from tests.dns_server import dns_server, records
 from tests.probes.support import BOTH_LOOPS, LOOP_NAMES, open_prober, told
-from tests.proxies import http_proxy, socks_proxy, url_of
+from tests.proxies import ProxyServer, http_proxy, socks_proxy, url_of
 from tests.servers import (
     LOOPBACK,
     Authority,
+    Caller,
     closed_port,
     hang,
     header_of,
@@ -22,6 +25,7 @@ from tests.servers import (
     response,
     serving,
 )
+from watchbill.domain.checks import parse_check
 from watchbill.domain.results import Outcome, Reason
 
 pytestmark = pytest.mark.anyio
@@ -266,12 +270,109 @@ async def test_redirects_and_cookies_go_on_through_the_proxy() -> None:
     assert [text.rpartition("/")[2] for text in proxy.asked] == ["", "in"]
 
 
-async def test_a_stranger_cannot_lead_through_a_proxy_to_a_metadata_service() -> None:
-    away = response(status="302 Found", headers=["Location: http://169.254.169.254/latest"])
-    async with http_server(away) as target, http_proxy(names=NAMES) as proxy, open_prober() as probe:
-        result = await probe("http", url=f"http://shop.test:{target.port}/", proxy=url_of(proxy, "http"))
+# What a proxy that asks the C library takes for 169.254.169.254.
+SPELLINGS = (
+    "169.254.169.254",
+    "169.254.169.254.",
+    "2852039166",
+    "0xA9FEA9FE",
+    "169.254.43518",
+    "[::ffff:a9fe:a9fe]",
+)
+
+
+@pytest.mark.parametrize("host", SPELLINGS)
+@pytest.mark.parametrize("scheme", ["http", "socks5h"])
+async def test_a_stranger_cannot_lead_through_a_proxy_to_a_metadata_service(scheme: str, host: str) -> None:
+    away = response(status="302 Found", headers=[f"Location: http://{host}/latest"])
+    # Were it asked, it would lead nowhere but here.
+    names = NAMES | dict.fromkeys((*SPELLINGS, "0xa9fea9fe", "::ffff:a9fe:a9fe"), LOOPBACK)
+    opened = http_proxy(names=names) if scheme == "http" else socks_proxy(names=names)
+    async with http_server(away) as target, opened as proxy, open_prober() as probe:
+        result = await probe("http", url=f"http://shop.test:{target.port}/", proxy=url_of(proxy, scheme))
     assert result.reason is Reason.REDIRECT
     assert len(proxy.asked) == 1
+
+
+async def test_what_a_target_behind_a_socks_proxy_says_is_the_targets() -> None:
+    wanting = response(status="407 Proxy Authentication Required")
+    async with http_server(wanting) as target, socks_proxy() as proxy, open_prober() as probe:
+        result = await probe("http", url=target.url(), proxy=url_of(proxy, "socks5h"))
+    assert told(result) == [(Reason.STATUS, "status must be 2xx, got 407")]
+
+
+async def test_a_name_that_is_looked_up_here_and_is_none_is_no_fault_of_the_proxys() -> None:
+    async with dns_server() as names, socks_proxy() as proxy, open_prober() as probe:
+        names.scripts = {}
+        result = await probe(
+            "http",
+            url="http://127.1/",
+            proxy=url_of(proxy, "socks5"),
+            resolver=f"127.0.0.1:{names.port}",
+        )
+    assert told(result) == [(Reason.DNS, "127.1 is neither a name nor an IP address in full")]
+
+
+NO_RECORD_OF_TLS = b"\x17\x03\x03\x00\x20" + b"x" * 32
+
+
+def break_the_way(proxy: ProxyServer) -> None:
+    """Say what no TLS is, beneath the TLS that the proxy speaks."""
+    os.write(proxy.callers[-1].writer.get_extra_info("socket").fileno(), NO_RECORD_OF_TLS)
+
+
+async def test_a_secure_proxy_that_breaks_its_tls_leaves_no_socket(authority: Authority) -> None:
+    async def converse(caller: Caller) -> None:
+        await caller.request()
+        break_the_way(proxy)
+        await hang(caller)
+
+    shop, own = authority.issue("localhost"), authority.issue(LOOPBACK)
+    async with (
+        serving(converse, tls=shop.context()) as target,
+        http_proxy(tls=own.context()) as proxy,
+        no_socket_left(),
+        open_prober() as probe,
+    ):
+        result = await probe(
+            "http",
+            url=target.url(scheme="https", host="localhost"),
+            proxy={"url": url_of(proxy, "https"), "ca_file": authority.ca_file},
+            tls={"ca_file": authority.ca_file},
+        )
+    assert told(result) == [(Reason.TLS, "TLS failed while receiving: decryption failed or bad record mac")]
+
+
+async def test_a_kept_connection_whose_proxy_broke_its_tls_is_opened_anew(authority: Authority) -> None:
+    shop, own = authority.issue("localhost"), authority.issue(LOOPBACK)
+
+    async def converse(caller: Caller) -> None:
+        while True:
+            await caller.request()
+            await caller.say(response())
+
+    async with (
+        serving(converse, tls=shop.context()) as target,
+        http_proxy(tls=own.context()) as proxy,
+        no_socket_left(),
+        open_prober() as probe,
+    ):
+        check = parse_check(
+            {
+                "id": "kept",
+                "type": "http",
+                "url": target.url(scheme="https", host="localhost"),
+                "connection": "reuse",
+                "proxy": {"url": url_of(proxy, "https"), "ca_file": authority.ca_file},
+                "tls": {"ca_file": authority.ca_file},
+            }
+        )
+        first = await probe.executor.execute(check)
+        break_the_way(proxy)
+        await anyio.wait_all_tasks_blocked()
+        second = await probe.executor.execute(check)
+    assert (told(first), told(second)) == ([], [])
+    assert proxy.accepted == 2
 
 
 async def test_proxies_of_the_environment_are_not_used(monkeypatch: pytest.MonkeyPatch) -> None:

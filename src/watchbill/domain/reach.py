@@ -138,6 +138,12 @@ def is_literal(host: str) -> bool:
     return True
 
 
+def is_numeric(host: str) -> bool:
+    """Whether it ends like an address: ``127.1`` or ``0x7f000001``, since no top-level domain is a number (RFC 3696 §2)."""
+    last = host.removesuffix(".").rpartition(".")[2].lower()
+    return last.isdigit() or last.startswith("0x")
+
+
 def family_of(address: str) -> IpFamily:
     return 6 if ":" in address else 4
 

@@ -138,8 +138,11 @@ class Stream(asyncio.Protocol):
             return False
         if self._tls is None:
             return not self._received
-        while self._received:  # session tickets and the like are no answer
-            self._tls.feed(self._take())
+        try:
+            while self._received:  # session tickets and the like are no answer
+                self._tls.feed(self._take())
+        except NetworkError:
+            return False
         return self._tls.is_idle()
 
     async def close(self) -> None:

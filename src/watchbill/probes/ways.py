@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from watchbill.domain.checks import Http
 from watchbill.domain.proxies import Proxy
-from watchbill.domain.reach import is_literal
+from watchbill.domain.reach import is_literal, is_numeric
 from watchbill.domain.results import Reason
 from watchbill.domain.units import Instant
 from watchbill.ports import Connection, Network, NetworkError
@@ -124,8 +124,10 @@ class WayTransport(ProbeTransport):
         self._link = link = Link(origin, connection, self._opened_at, self._foreign)
         if self._check.proxy is not None:
             self._attempt.facts["proxy"] = self._check.proxy.url
+            by_address = self._check.proxy.scheme == "socks5"
+            host = await self._looked_up(outgoing.host) if by_address else outgoing.host
             async with proxies.told_of(self._check.proxy):
-                await self._pass(connection, self._check.proxy, outgoing)
+                await self._pass(connection, self._check.proxy, host, outgoing)
         if outgoing.secure:
             alpn = http2.ALPN if self._check.http2 else ALPN
             link.session = await self._start_tls(connection, outgoing.host, alpn)
@@ -157,15 +159,12 @@ class WayTransport(ProbeTransport):
             )
         return await open_socket(self._network, self._attempt, path)
 
-    async def _pass(self, connection: Connection, proxy: Proxy, outgoing: Outgoing) -> None:
+    async def _pass(self, connection: Connection, proxy: Proxy, host: str, outgoing: Outgoing) -> None:
         """From the proxy on: its own TLS, then a tunnel, unless it forwards plain requests by itself."""
         if proxy.scheme == "https":
             await proxies.secure(connection, proxy)
-        if proxy.scheme == "socks5":
-            host = await self._looked_up(outgoing.host)
+        if proxy.scheme.startswith("socks") or outgoing.secure:
             await proxies.open_tunnel(connection, proxy, host, outgoing.port)
-        elif proxy.scheme == "socks5h" or outgoing.secure:
-            await proxies.open_tunnel(connection, proxy, outgoing.host, outgoing.port)
 
     async def _looked_up(self, host: str) -> str:
         self._attempt.phases.start("resolve")
@@ -175,10 +174,15 @@ class WayTransport(ProbeTransport):
         return address
 
     def _refuse_metadata(self, host: str) -> None:
-        if self._foreign and is_literal(host) and is_metadata(host):
-            raise NetworkError(
-                Reason.REDIRECT, f"redirect to {host} refused: it is a link-local or metadata address"
-            )
+        if not self._foreign:
+            return
+        if is_literal(host):
+            if is_metadata(host):
+                raise NetworkError(
+                    Reason.REDIRECT, f"redirect to {host} refused: it is a link-local or metadata address"
+                )
+        elif is_numeric(host):
+            raise NetworkError(Reason.REDIRECT, f"redirect to {host} refused: it is no IP address in full")
 
     # --- requests -----------------------------------------------------------------------------------
 
@@ -209,6 +213,8 @@ class WayTransport(ProbeTransport):
 
     def _judge_proxy(self, reply: Reply) -> None:
         proxy = self._check.proxy
-        if proxy is not None and reply.status == 407 and not (self._link and self._link.origin[0]):
+        if proxy is None or proxy.scheme.startswith("socks"):
+            return  # who answers is the target
+        if reply.status == 407 and not (self._link and self._link.origin[0]):
             self._attempt.status_code = reply.status
             raise NetworkError(Reason.REFUSED, f"proxy {proxy.url}: it wants a login it takes (407)")
