@@ -168,7 +168,7 @@ async def test_what_is_sent_is_what_was_declared(authority: Authority) -> None:
             url=server.url + "a?b=c",
             method="PUT",
             body="content",
-            headers={"X-Env": "prod", "Connection": "close"},
+            headers={"X-Env": "prod", "Connection": "close", "TE": "gzip"},
             auth={"bearer": "t0ken-of-mine"},
             tls={"ca_file": authority.ca_file},
             http2=True,
@@ -186,7 +186,24 @@ async def test_what_is_sent_is_what_was_declared(authority: Authority) -> None:
         "x-env": "prod",
     }
     assert request["authorization"] == "Bearer t0ken-of-mine"
-    assert not {"host", "connection"} & request.keys()
+    assert not {"host", "connection", "te"} & request.keys()
+
+
+@pytest.mark.parametrize("digits", [400, 5000])
+async def test_a_length_of_any_length_is_no_crash(authority: Authority, digits: int) -> None:
+    head_only = after_the_request(head([(":status", "200"), ("content-length", "9" * digits)], end=True))
+    async with http2_server(head_only, authority.issue("localhost")) as server, open_prober() as probe:
+        result = await asked(probe, server.url, authority, method="HEAD")
+    assert (told(result), result.facts["content_length"]) == ([], -1)
+
+
+async def test_a_head_or_an_unchanged_page_tells_of_a_body_it_does_not_have(authority: Authority) -> None:
+    unchanged = after_the_request(head([(":status", "304"), ("content-length", "5")], end=True))
+    async with http2_server(unchanged, authority.issue("localhost")) as server, open_prober() as probe:
+        result = await asked(probe, server.url, authority, expect={"status": 304})
+        of_head = await asked(probe, server.url, authority, expect={"status": 304}, method="HEAD")
+    assert (told(result), told(of_head)) == ([], [])
+    assert result.facts["content_length"] == 5
 
 
 # --- misbehaviour -------------------------------------------------------------------------------------
@@ -335,6 +352,12 @@ MISBEHAVIOUR: list[tuple[str, Conversation, Reason, str]] = [
         ),
         Reason.TOO_LARGE,
         "headers must be at most 64 KiB",
+    ),
+    (
+        "tells of a body and sends none",
+        after_the_request(head([(":status", "200"), ("content-length", "5")], end=True)),
+        Reason.PROTOCOL,
+        "tells of a body and has none",
     ),
     (
         "goes on with its head for ever",

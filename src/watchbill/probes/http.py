@@ -30,6 +30,8 @@ from watchbill.probes.transport import Outgoing, ProbeTransport, as_response, ou
 from watchbill.probes.ways import WayTransport, is_plain
 
 LONGEST_DATE = 64
+MOST_DIGITS = 18
+"""Of a length: less than an exabyte."""
 
 
 async def probe(
@@ -123,7 +125,7 @@ def _judge_head(expect: HttpExpect, answer: Reply, attempt: Attempt) -> Mapping[
     """Returns the headers that are too long to be judged here."""
     attempt.status_code = status = answer.status
     lengths = answer.values(b"content-length")
-    attempt.facts["content_length"] = int(lengths[0]) if len(lengths) == 1 and lengths[0].isdigit() else -1
+    attempt.facts["content_length"] = _length(lengths[0]) if len(lengths) == 1 else -1
     for date in answer.values(b"last-modified"):
         if len(date) <= LONGEST_DATE and (modified := _seconds(date)):
             attempt.facts["last_modified"] = modified
@@ -146,6 +148,10 @@ def _judge_validity(
     expires = transport.session.earliest_expiry if transport.session else None
     expires_in = None if expires is None else (expires - now()) / SECOND
     attempt.failures += validity_failures(expect.certificate_valid_for, expires_in)
+
+
+def _length(text: bytes) -> int:
+    return int(text) if text.isdigit() and len(text) <= MOST_DIGITS else -1
 
 
 @lru_cache(maxsize=4096)  # a page says the same each time, and reading it costs 15 us

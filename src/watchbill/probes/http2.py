@@ -43,6 +43,7 @@ _SETTINGS = {
     SettingCodes.INITIAL_WINDOW_SIZE: WINDOW_BYTES,
     SettingCodes.MAX_HEADER_LIST_SIZE: MOST_HEAD_BYTES,
 }
+_BODILESS = frozenset({204, 304})
 _HEADER_BYTES = 9
 _GOAWAY = 7
 Headers = list[tuple[bytes, bytes]]
@@ -73,7 +74,7 @@ class Http2Session:
             raise NetworkError(
                 Reason.RESET, f"the connection takes no more requests: {_said(error)}"
             ) from error
-        return Http2Answer(self, stream, body)
+        return Http2Answer(self, stream, body, bodiless=outgoing.bodiless)
 
     def _begin(self) -> None:
         self._h2.local_settings = h2.settings.Settings(client=True, initial_values=dict(_SETTINGS))
@@ -155,7 +156,7 @@ class Http2Session:
 class Http2Answer(Reply):
     """The response on one stream. ``heard``: something came on it; ``again``: all came, and nothing went wrong."""
 
-    def __init__(self, session: Http2Session, stream: int, body: bytes) -> None:
+    def __init__(self, session: Http2Session, stream: int, body: bytes, *, bodiless: bool) -> None:
         self.status = 0
         self.version = "2"
         self.headers: Headers = []
@@ -163,6 +164,7 @@ class Http2Answer(Reply):
         self._session = session
         self._stream = stream
         self._unsent = body
+        self._bodiless = bodiless
         self._done = False
         self._interim = 0
         self._chunks: list[bytes] = []
@@ -258,9 +260,16 @@ class Http2Answer(Reply):
                 self._body_bytes += len(data or b"")
                 self._session.acknowledge(self._stream, event.flow_controlled_length or 0)
             case h2.events.StreamEnded():
-                self._done = True
+                self._end()
             case _ as never:
                 assert_never(never)
+
+    def _end(self) -> None:
+        # h2 counts the bytes of a body, but not where the head is all there is.
+        none = not (self._body_bytes or self._bodiless or self.status in _BODILESS)
+        if none and any(value.strip(b"0") for value in self.values(b"content-length")):
+            raise NetworkError(Reason.PROTOCOL, "the response is not HTTP/2: it tells of a body and has none")
+        self._done = True
 
     def _head(self, headers: Headers) -> None:
         fields = [(bytes(name), bytes(value)) for name, value in headers]
@@ -298,7 +307,12 @@ def _request(outgoing: Outgoing) -> tuple[Headers, bytes]:
     fields = [(name.lower(), value.strip()) for name, _, value in (line.partition(b":") for line in lines)]
     authority = next((value for name, value in fields if name == b"host"), outgoing.host.encode("ascii"))
     pseudo = [(b":method", method), (b":scheme", b"https"), (b":authority", authority), (b":path", target)]
-    return [*pseudo, *(field for field in fields if field[0] not in _OF_THE_CONNECTION)], body
+    others = [field for field in fields if field[0] not in _OF_THE_CONNECTION and _may_be_said(*field)]
+    return [*pseudo, *others], body
+
+
+def _may_be_said(name: bytes, value: bytes) -> bool:
+    return name != b"te" or value.lower() == b"trailers"
 
 
 def _code(code: int | None) -> str:
