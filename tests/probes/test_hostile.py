@@ -7,6 +7,7 @@ import tracemalloc
 from typing import Any
 
 import anyio
+import httpx2
 import pytest
 
 from tests.misbehaviour import TABLE, time_past_the_timeout
@@ -156,6 +157,18 @@ async def test_bodies_made_to_break_the_judge(body: bytes, expect: dict[str, Any
         with anyio.fail_after(20):
             result = await probe("http", url=server.url(), expect=expect)
     assert result.reason is reason
+
+
+async def test_a_charset_in_a_slow_codec_of_the_targets_choice_is_not_read(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    # RFC 2231; 60 kB of punycode hold the loop for half a second.
+    unread = property(lambda _: pytest.fail("it was read"))
+    monkeypatch.setattr(httpx2.Response, "charset_encoding", unread)
+    slow = "Content-Type: text/html; charset*=punycode''" + "9" * 60_000
+    async with http_server(response(b"Welcome", headers=[slow])) as server, open_prober() as probe:
+        result = await probe("http", url=server.url(), expect={"body": {"contains": "Welcome"}})
+    assert told(result) == []
 
 
 async def test_text_of_a_target_cannot_break_a_line_of_ours() -> None:
