@@ -295,3 +295,11 @@ async def test_a_server_that_keeps_silent_behind_its_handshake_costs_the_timeout
     )
     assert told(result) == [(Reason.TIMEOUT, "timed out after 500ms while waiting for the response")]
     assert result.facts["tls_version"] == "TLSv1.3"
+
+
+@pytest.mark.parametrize("server", ["https://[v1.a]/", "https://☃./", "☃"])
+async def test_a_server_whose_url_is_impossible_is_no_crash(server: str) -> None:
+    async with open_prober() as probe:
+        result = await probe("dns", name="shop.test", server=server, transport="https")
+    assert result.reason is Reason.PROTOCOL
+    assert "the server cannot be asked" in result.message

@@ -51,7 +51,10 @@ _url = lru_cache(maxsize=1024)(dns_url)
 @lru_cache(maxsize=16_384)
 def _outgoing(url: str, question: bytes) -> Outgoing:
     headers = [(b"User-Agent", user_agent()), (b"Accept", MEDIA_TYPE), (b"Content-Type", MEDIA_TYPE)]
-    return outgoing_of(httpx2.Request("POST", url, headers=headers, content=question))
+    try:
+        return outgoing_of(httpx2.Request("POST", url, headers=headers, content=question))
+    except httpx2.InvalidURL as error:
+        raise NetworkError(Reason.PROTOCOL, f"the server cannot be asked: {error}") from error
 
 
 def _check_head(answer: Reply) -> None:
