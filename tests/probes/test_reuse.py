@@ -291,6 +291,25 @@ async def test_a_changed_check_lets_go_of_its_connection() -> None:
     assert reused(results) == [False, True]
 
 
+@pytest.mark.parametrize("how", ["deleted", "changed"])
+async def test_a_probe_that_ends_after_its_check_keeps_nothing(how: str) -> None:
+    async def converse(caller: Caller) -> None:
+        await caller.request()
+        await (
+            probe.kept.on_deleted(CheckDeleted(check, at=0, location=""))
+            if how == "deleted"
+            else probe.kept.on_registered(CheckRegistered(changed, at=0, location="", previous=check))
+        )
+        await caller.say(OK)
+        await hang(caller)
+
+    async with serving(converse) as server, no_socket_left(), open_prober() as probe:
+        check = a_check(server.url())
+        changed = a_check(server.url(), connection="new")
+        assert told((await probed(probe, check, 1))[0]) == []
+        assert len(probe.kept) == 0
+
+
 async def test_descriptors_are_one_for_each_check_however_often_it_is_probed() -> None:
     async with keeping() as server, open_prober() as probe:
         checks = [

@@ -50,10 +50,12 @@ class Kept:
     def __init__(self, now: Callable[[], Instant]) -> None:
         self._now = now
         self._links: dict[str, tuple[Http, Link]] = {}
+        self._owners: dict[str, Http] = {}
         self._closed = False
 
     async def take(self, check: Http, origin: Origin) -> Link | None:
         """The check's link, if it still leads there and can be used; it is the caller's from now on."""
+        self._owners[check.id] = check
         owner, link = self._links.pop(check.id, (None, None))
         if link is None:
             return None
@@ -68,6 +70,10 @@ class Kept:
         return None
 
     async def put(self, check: Http, link: Link) -> None:
+        """A probe that outlived its check, or this revision of it, keeps nothing for the next."""
+        if self._owners.get(check.id) is not check:
+            await shut(link.connection)
+            return
         await self._forget(check.id)
         if self._closed or not link.is_fresh(self._now()):
             await shut(link.connection)
@@ -75,9 +81,11 @@ class Kept:
             self._links[check.id] = check, link
 
     async def on_deleted(self, event: CheckDeleted) -> None:
+        self._owners.pop(event.check.id, None)
         await self._forget(event.check.id)
 
     async def on_registered(self, event: CheckRegistered) -> None:
+        self._owners.pop(event.check.id, None)
         await self._forget(event.check.id)
 
     def __len__(self) -> int:
