@@ -12,6 +12,7 @@ from watchbill.domain.schedule import first_slot_after, last_slot_until, offset_
 from watchbill.domain.units import SECOND, Instant, Micros
 
 FIRST_PROBE_WITHIN: Micros = 5 * SECOND
+STALE_KEPT = 1_000
 
 
 @dataclass(slots=True, eq=False)
@@ -70,6 +71,7 @@ class Agenda:
         entry.next_slot = first_slot_after(at, interval=interval, offset=entry.offset)
         entry.version += 1
         self._begin(entry, at)
+        self._keep_small()
 
     def expect(self, entry: Entry, slot: Instant) -> None:
         """Its next slot is this one."""
@@ -80,6 +82,11 @@ class Agenda:
         del self.entries[entry.check_id]
         self.slots_per_second -= SECOND / entry.interval
         entry.version += 1
+        self._keep_small()
+
+    def size(self) -> int:
+        """How many instants are kept, with those that count no more."""
+        return len(self._heap)
 
     def earliest(self) -> Instant | None:
         """No slot is due before this."""
@@ -102,7 +109,7 @@ class Agenda:
                 left_out[entry.check_id] = (newest - entry.next_slot) // entry.interval
                 entry.next_slot = newest
                 entry.version += 1
-        self._heap = [item for item in self._heap if item[3] == item[2].version]
+        self._drop_stale()
         due = (self.entries[check_id] for check_id in left_out)
         self._heap += [self._item(entry.next_slot, entry, Trigger.SCHEDULE) for entry in due]
         heapify(self._heap)
@@ -112,6 +119,15 @@ class Agenda:
         soon = at + entry.offset % min(entry.interval, FIRST_PROBE_WITHIN)
         self._push(soon, entry, Trigger.REGISTERED)
         self._push(entry.next_slot, entry, Trigger.SCHEDULE)
+
+    def _keep_small(self) -> None:
+        """What is stale goes when it falls due, which may be in hours; many reloads must not pile it up."""
+        if len(self._heap) > 4 * len(self.entries) + STALE_KEPT:
+            self._drop_stale()
+            heapify(self._heap)
+
+    def _drop_stale(self) -> None:
+        self._heap = [item for item in self._heap if item[3] == item[2].version]
 
     def _push(self, due: Instant, entry: Entry, trigger: Trigger) -> None:
         heappush(self._heap, self._item(due, entry, trigger))
