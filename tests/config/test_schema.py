@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 from jsonschema import Draft7Validator
 
@@ -165,7 +165,7 @@ FRAGMENTS: dict[str, list[Any]] = {
     "auth": [{"bearer": "x"}, {}, {"basic": {"username": "u"}}, {"basic": {"username": "u", "password": "p"}}, "x"],
     "headers": [{"X-A": "b"}, {"X A": "b"}, {"X-A": 5}, []],
     "ip_family": [4, 6, 5, "4", None, "prefer-4", "prefer-6", "ip4"],
-    "source_address": ["127.0.0.1", "::1", "127.1", "lo", "", None, 5],
+    "source_address": ["127.0.0.1", "::1", "fe80::1%eth0", "127.1", "lo", "", None, 5],
     "method": ["GET", "post", "PATCH", "delete", "G1", 5],
     "http2": [True, False, "yes"],
     "connection": ["new", "reuse", "keep", None],
@@ -214,6 +214,7 @@ def declared_checks(draw: st.DrawFn) -> dict[str, Any]:
 
 @settings(max_examples=400, suppress_health_check=[HealthCheck.function_scoped_fixture], deadline=None)
 @given(check=declared_checks())
+@example(check={"type": "icmp", "host": "a", "source_address": "fe80::1%eth0"})
 def test_the_schema_and_the_loader_agree(check: dict[str, Any], write: Write) -> None:
     text = json.dumps({"version": 1, "checks": {"a": check}})
     try:

@@ -32,7 +32,9 @@ EXTRA: Mapping[tuple[str, str], Schema] = {
     ("Http", "unix_socket"): _SOCKET,
     ("Tcp", "unix_socket"): _SOCKET,
     ("Proxy", "url"): {"pattern": _PROXY},
-    ("Outbound", "source_address"): {"pattern": r"^([0-9]+(\.[0-9]+){3}|[0-9A-Fa-f]*:[0-9A-Fa-f:.]+)$"},
+    ("Outbound", "source_address"): {
+        "pattern": r"^([0-9]+(\.[0-9]+){3}|[0-9A-Fa-f]*:[0-9A-Fa-f:.]+(%[^\s/%]+)?)$"
+    },
     ("ByName", "resolver"): {
         "pattern": r"^([0-9]+(\.[0-9]+){3}(:[0-9]+)?|[0-9A-Fa-f]*:[0-9A-Fa-f:.]+|\[[0-9A-Fa-f:.]+\](:[0-9]+)?)$",
         "examples": ["9.9.9.9", "127.0.0.1:5353"],
