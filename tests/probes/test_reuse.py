@@ -242,6 +242,19 @@ async def test_redirects_within_the_origin_go_over_the_one_connection() -> None:
     assert server.accepted == 1
 
 
+async def test_a_redirect_whose_body_stops_is_followed_over_a_new_connection() -> None:
+    away = response(b"abc", status="302 Found", headers=["Location: /in"], length=10)
+
+    def respond(request: bytes) -> bytes:
+        return OK if path_of(request) == "/in" else away
+
+    async with keeping(respond) as server, no_socket_left(), open_prober() as probe:
+        [result] = await probed(probe, a_check(server.url()), 1)
+        assert len(probe.kept) == 1
+    assert told(result) == []
+    assert server.accepted == 2
+
+
 async def test_a_redirect_to_a_stranger_keeps_only_the_connection_to_home() -> None:
     async with keeping(response(b"there")) as stranger:
         away = response(status="302 Found", headers=[f"Location: {stranger.url('/', host='localhost')}"])

@@ -6,6 +6,8 @@ nothing of the kind never gets here.
 
 from __future__ import annotations
 
+import anyio
+
 from watchbill.domain.checks import Http
 from watchbill.domain.proxies import Proxy
 from watchbill.domain.reach import is_literal, is_numeric
@@ -21,7 +23,9 @@ from watchbill.probes.kept import KeepableAnswer, Kept, Link, Origin
 from watchbill.probes.transport import ALPN, Outgoing, ProbeTransport, forget_the_last_hop
 
 MOST_DRAINED_BYTES = 64 * 1024
-"""Of a redirect's body, to use its connection again; a longer one costs more than a new connection."""
+"""Of a redirect's body, to use its connection again; a longer one costs more than a new connection..."""
+MOST_DRAINED_SECONDS = 0.1
+"""...and so does one that is not sent at once."""
 _LOST = frozenset({Reason.RESET, Reason.TLS})
 
 
@@ -109,10 +113,11 @@ class WayTransport(ProbeTransport):
         if self._kept is None or self._reply is None:
             return
         try:
-            async for piece in self._reply:
-                size += len(piece)
-                if size > MOST_DRAINED_BYTES:
-                    return
+            with anyio.move_on_after(MOST_DRAINED_SECONDS):
+                async for piece in self._reply:
+                    size += len(piece)
+                    if size > MOST_DRAINED_BYTES:
+                        return
         except NetworkError:
             return  # nobody judges that body
 
