@@ -144,6 +144,26 @@ def test_every_slot_runs_once_and_none_early() -> None:
     on_virtual_time(main)
 
 
+def test_slots_that_are_late_are_started_several_a_turn() -> None:
+    async def main() -> None:
+        async with open_stand() as stand:
+            await stand.register(*(check(f"c{number}") for number in range(200)))
+            await anyio.sleep(2)
+            assert not stand.scheduler.is_late()
+            begun = anyio.Event()
+            stand.bus.subscribe(ExecuteChecks, lambda _: begun.set())
+            stand.skew[0] += 900_000  # as if something else had had the loop for so long
+            stand.skew[1] += 900_000
+            await begun.wait()
+            turns = 0
+            while stand.scheduler.is_late():
+                await anyio.lowlevel.checkpoint()
+                turns += 1
+            assert 0 < turns < 60  # for 180 slots
+
+    on_virtual_time(main)
+
+
 def test_a_slot_that_falls_due_while_the_one_before_runs_is_skipped_as_overlap() -> None:
     async def main() -> None:
         async with open_stand() as stand:

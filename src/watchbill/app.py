@@ -143,6 +143,7 @@ async def open_app(
         clock=ports.clock,
         sources=_sources(sources, bus, scheduler, writer),
         version=version,
+        slots_are_late=scheduler.is_late,
     )
     app = App(loaded, location, ports.clock, bus, board, scheduler, writer, metrics)
     del loaded  # a reload replaces it, and then it must not live on in here

@@ -41,6 +41,9 @@ LONGEST_TICK: Micros = 50_000
 SLOTS_A_TICK = 25
 """Slots due within one tick are started together, since waking up costs as much as several starts: as many as this,
 but for no longer than the longest tick."""
+LATE: Micros = 10_000
+STARTS_A_TURN = 8
+"""Where slots are late, so many are started before the loop turns; else one, so that no probe measures its siblings."""
 LONGEST_SLEEP: Micros = SECOND
 DELAY_BOUNDS = (0.001, 0.005, 0.01, 0.025, 0.05, 0.1, 0.5, 1.0, 5.0)
 
@@ -171,6 +174,11 @@ class Scheduler:
         """When this process stood still since then."""
         return self._pulse.stalls_since(started_at)
 
+    def is_late(self) -> bool:
+        """Whether a slot is due that should have been started by now; what is in no hurry lets it go first."""
+        earliest = self._agenda.earliest()
+        return earliest is not None and self._clock.now() - earliest > self._tick_length() + LATE
+
     @property
     def last_tick(self) -> Instant:
         return self._last_tick
@@ -248,6 +256,7 @@ class Scheduler:
         """Start what is due. Everything before ``last_tick`` has been looked at."""
         await self._pass_over_lost_time()
         now = self._last_tick = self._clock.now()
+        started = 0
         while not self._stopping and (due := self._agenda.pop_due(now)) is not None:
             entry, trigger = due
             if trigger is Trigger.SCHEDULE:
@@ -255,6 +264,10 @@ class Scheduler:
             else:
                 self._newcomers.append(entry)
                 self._start_waiting()
+            started += 1
+            if started < STARTS_A_TURN and self.is_late():
+                continue
+            started = 0
             await self._pulse.turn()
             if self._pulse.stalled_at() != self._stall_seen_at:
                 return  # what is due now is another matter

@@ -8,6 +8,8 @@ from dataclasses import dataclass, field
 import anyio
 import anyio.lowlevel
 import pytest
+import trio
+import trio.testing
 from tests.metrics.states import (
     OPENMETRICS,
     START,
@@ -26,7 +28,9 @@ from watchbill.bus import BusStatistics
 from watchbill.domain.checks import TYPE_NAMES
 from watchbill.domain.messages import CheckDeleted, ConfigRejected
 from watchbill.domain.results import Failure, Reason
+from watchbill.domain.units import SECOND
 from watchbill.metrics import OWN_FAMILIES, Metrics, Sources
+from watchbill.testing import virtual_clock
 from watchbill.web.tally import HttpTally
 
 
@@ -240,6 +244,23 @@ async def test_a_check_deleted_while_exposing_is_not_in_the_answer() -> None:
     text = b"".join(parts).decode()
     assert 'check="check-0"' not in text
     assert 'check="check-1"' in text
+
+
+def test_a_scrape_lets_late_slots_go_first_but_not_for_ever() -> None:
+    async def main() -> None:
+        clock, late = virtual_clock(), [True]
+        metrics = Metrics(board=Board(), clock=clock, version="1", slots_are_late=lambda: late[0])
+        begun = clock.now()
+        async with anyio.create_task_group() as group:
+            group.start_soon(metrics.expose)
+            await anyio.sleep(0.5)
+            late[0] = False
+        assert 0.5 * SECOND <= clock.now() - begun < 0.6 * SECOND
+        late[0], begun = True, clock.now()
+        await metrics.expose()
+        assert 1.9 * SECOND < clock.now() - begun < 2.1 * SECOND
+
+    trio.run(main, clock=trio.testing.MockClock(autojump_threshold=0))
 
 
 def test_lines_are_kept_until_something_changes() -> None:

@@ -6,10 +6,11 @@ checks that is done in slices, so that a scrape never holds the event loop for l
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from importlib.metadata import version as version_of
 
+from anyio import sleep
 from anyio.lowlevel import checkpoint
 
 from watchbill.board import Board, CheckState
@@ -24,7 +25,10 @@ from watchbill.metrics.labels import CheckLabels, labels_of
 from watchbill.metrics.own import OwnFamilies
 from watchbill.metrics.sources import Sources
 
-SLICE = 50
+SLICE_SECONDS = 0.001
+PAUSE_SECONDS = 0.005
+PATIENCE_SECONDS = 2.0
+"""For so long in all a scrape lets late probes go first; ten seconds is what Prometheus waits for it."""
 
 
 @dataclass(slots=True)
@@ -57,10 +61,17 @@ class Metrics:
     """``/metrics``: a projection of the board and of the parts' own numbers."""
 
     def __init__(
-        self, board: Board, clock: Clock, sources: Sources | None = None, *, version: str | None = None
+        self,
+        board: Board,
+        clock: Clock,
+        sources: Sources | None = None,
+        *,
+        version: str | None = None,
+        slots_are_late: Callable[[], bool] = lambda: False,
     ) -> None:
         self._board = board
         self._clock = clock
+        self._slots_are_late = slots_are_late
         self._own = OwnFamilies(
             board=board,
             clock=clock,
@@ -87,23 +98,30 @@ class Metrics:
         return _type(openmetrics), b"".join(self._parts(rows, openmetrics=openmetrics))
 
     async def expose(self, accept: str = "") -> tuple[str, list[bytes]]:
-        """The same in parts, letting others run in between.
-
-        The lines of all checks are taken in one step at the end, so a check deleted meanwhile is not there.
-        """
-        now = self._clock.now()
-        for index, state in enumerate(list(self._board.checks.values())):
-            self._row(state, now)
-            if index % SLICE == SLICE - 1:
-                await checkpoint()
-        rows = [self._row(state, now) for state in self._board.checks.values()]
-        await checkpoint()
+        """The same in parts, letting others run in between. A check deleted meanwhile is not there."""
+        now, monotonic = self._clock.now(), self._clock.monotonic
+        rows: dict[str, Row] = {}
+        patience = monotonic() + PATIENCE_SECONDS
+        slice_ends = monotonic() + SLICE_SECONDS
+        for check_id, state in list(self._board.checks.items()):
+            rows[check_id] = self._row(state, now)
+            if monotonic() >= slice_ends:
+                await self._make_way(patience)
+                slice_ends = monotonic() + SLICE_SECONDS
+        await self._make_way(patience)
         openmetrics = prefers_openmetrics(accept)
         body = []
-        for part in self._parts(rows, openmetrics=openmetrics):
+        present = [row for check_id, row in rows.items() if check_id in self._board.checks]
+        for part in self._parts(present, openmetrics=openmetrics):
             body.append(part)
-            await checkpoint()
+            await self._make_way(patience)
         return _type(openmetrics), body
+
+    async def _make_way(self, patience: float) -> None:
+        """A scrape can wait, a slot that is due cannot."""
+        await checkpoint()
+        while self._slots_are_late() and self._clock.monotonic() < patience:
+            await sleep(PAUSE_SECONDS)
 
     def _parts(self, rows: list[Row], *, openmetrics: bool) -> Iterator[bytes]:
         """One part a family that has samples."""
