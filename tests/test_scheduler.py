@@ -147,7 +147,7 @@ def test_every_slot_runs_once_and_none_early() -> None:
 def test_slots_that_are_late_are_started_several_a_turn() -> None:
     async def main() -> None:
         async with open_stand() as stand:
-            await stand.register(*(check(f"c{number}") for number in range(200)))
+            await stand.register(*(check(f"c{number}", interval="1s") for number in range(200)))
             await anyio.sleep(2)
             assert not stand.scheduler.is_late()
             begun = anyio.Event()

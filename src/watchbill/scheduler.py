@@ -38,7 +38,7 @@ from watchbill.runners import Runners
 
 SHORTEST_TICK: Micros = 5_000
 LONGEST_TICK: Micros = 50_000
-SLOTS_A_TICK = 25
+SLOTS_A_TICK = 40
 """Slots due within one tick are started together, since waking up costs as much as several starts: as many as this,
 but for no longer than the longest tick."""
 LATE: Micros = 10_000

@@ -41,6 +41,9 @@ from watchbill.workers.loading import Loader
 
 T = TypeVar("T")
 
+LONGEST_WAIT_FOR_THREADS_SECONDS = 0.0005
+"""After so long a thread (history, the log) hands the interpreter back to the event loop; by default after 5 ms."""
+
 log = structlog.get_logger()
 
 
@@ -69,6 +72,7 @@ def run(options: Options) -> int:
     loader = Loader(options.config)
     loader.start()
     _raise_descriptor_limit()
+    sys.setswitchinterval(LONGEST_WAIT_FOR_THREADS_SECONDS)
     with heap.tended(), open_log(level=options.log_level, form=options.log_format) as lines:
         try:
             sockets = bind(options.listen)
