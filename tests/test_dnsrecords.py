@@ -68,7 +68,7 @@ def test_usual_answers_are_read_as_dnspython_reads_them(record: str, texts: list
     query = query_of(record)
     packet = wire_of(response_to(query, answer=[("shop.test.", record, texts)]))
     assert quickly(packet, query) == by_dnspython(packet, query)
-    assert quickly(packet, query)["texts"] == texts  # type: ignore[index]
+    assert (quickly(packet, query) or {}).get("texts") == texts
 
 
 def test_aliases_authorities_and_what_comes_with_them_are_usual() -> None:
@@ -111,7 +111,7 @@ def test_the_letters_of_a_repeated_question_may_differ() -> None:
     packet = wire_of(response_to(query, answer=[("shop.test.", "CNAME", ["www.shop.test."])]))
     shouted = packet.replace(b"\4shop\4test\0", b"\4SHOP\4test\0")
     assert quickly(shouted, query) == by_dnspython(shouted, query)
-    assert quickly(shouted, query)["texts"] == ["www.SHOP.test."]  # type: ignore[index]
+    assert (quickly(shouted, query) or {}).get("texts") == ["www.SHOP.test."]
 
 
 @pytest.mark.parametrize(("record", "texts"), UNUSUAL)

@@ -15,7 +15,7 @@ from tests.probes.support import BOTH_LOOPS, LOOP_NAMES
 from tests.servers import Caller, hang, response, serving
 from watchbill.clock import Timeline
 from watchbill.domain.checks import Check, parse_check
-from watchbill.domain.messages import ExecuteChecks, RegisterCheck
+from watchbill.domain.messages import ExecuteChecks, ProbeEvent, RegisterCheck
 from watchbill.domain.results import Outcome, Reason, Result
 from watchbill.domain.stalls import STALLED, Stall
 from watchbill.domain.units import SECOND
@@ -137,7 +137,8 @@ async def probed_over_a_stall(check: Check, asked: anyio.Event, *, holds_seconds
 
         async def probe() -> None:
             [event] = await bus.send(ExecuteChecks((check.id,)))
-            results.append(event.result)  # type: ignore[union-attr]
+            assert isinstance(event, ProbeEvent)
+            results.append(event.result)
 
         group.start_soon(probe)
         await asked.wait()

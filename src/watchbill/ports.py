@@ -110,7 +110,9 @@ class Connection(Protocol):
 class Datagrams(Protocol):
     """UDP to and from one address."""
 
-    async def send(self, data: bytes) -> None: ...
+    async def send(self, data: bytes) -> None:
+        """:raises NetworkError: ``internal`` where it cannot leave this machine, or what was said of the last one."""
+        ...
 
     async def receive(self) -> bytes:
         """:raises NetworkError: ``refused`` where the host says that nobody listens."""

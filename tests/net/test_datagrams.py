@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import errno
 import socket
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -12,7 +13,7 @@ import anyio
 import pytest
 
 from tests.servers import LOOPBACK, no_socket_left
-from watchbill.domain.results import Reason
+from watchbill.domain.results import OWN_SIDE, Reason
 from watchbill.net.datagrams import MOST_WAITING, DatagramPair, open_datagrams
 from watchbill.ports import Datagrams, NetworkError
 
@@ -58,6 +59,23 @@ async def test_datagrams_go_out_and_come_back_whole(host: str) -> None:
             ]
             await pair.close()
             await pair.close()
+
+
+class FullSocket(socket.socket):
+    """What the kernel says where nothing more fits into the queue of this socket."""
+
+    def send(self, *_: Any) -> int:
+        raise BlockingIOError(errno.EAGAIN, "Resource temporarily unavailable")
+
+
+async def test_a_question_that_never_left_is_our_own_fault() -> None:
+    async with no_socket_left():
+        pair = DatagramPair(FullSocket(socket.AF_INET, socket.SOCK_DGRAM), "192.0.2.1:53")
+        with pytest.raises(NetworkError) as caught:
+            await pair.send(b"question")
+        assert caught.value.reason is Reason.INTERNAL
+        assert caught.value.reason in OWN_SIDE
+        await pair.close()
 
 
 @pytest.mark.parametrize("turns", range(8))

@@ -67,8 +67,11 @@ class DatagramPair:
         self._raise_reported()
         try:
             self._open_socket().send(data)
-        except BlockingIOError:
-            pass  # our own queue is full, and UDP may lose a packet anywhere
+        except BlockingIOError as error:
+            # The question never left this machine, so silence would say nothing of the target.
+            raise NetworkError(
+                Reason.INTERNAL, f"this machine's queue for sending to {self._peer} over UDP is full"
+            ) from error
         except OSError as error:
             raise network_error(error, f"sending to {self._peer} over UDP", otherwise=Reason.RESET) from error
 
