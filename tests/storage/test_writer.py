@@ -105,7 +105,7 @@ async def test_events_are_committed_together_within_a_second_of_the_first(
     assert writer.statistics().pending == 0
 
 
-async def test_a_thousand_rows_do_not_wait(storage: FailingStorage, clock: Clock) -> None:
+async def test_many_rows_do_not_wait(storage: FailingStorage, clock: Clock) -> None:
     writer = writer_over(storage, clock)
     async with running(writer):
         for slot in slots("shop", FLUSH_ROWS):

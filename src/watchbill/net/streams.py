@@ -89,7 +89,6 @@ class Stream(asyncio.Protocol):
             given_up = lost.reason is Reason.CONNECT_TIMEOUT
             self._lost = NetworkError(Reason.RESET, lost.message) if given_up else lost
         else:
-            self._lost = NetworkError(Reason.RESET, f"the connection to {self._peer} is closed")
             self._ended = True
         _wake(self._reader)
         _wake(self._writer)
@@ -184,7 +183,7 @@ class Stream(asyncio.Protocol):
             raise self._gone()
         self._transport.write(data)
         while self._writing_paused:
-            if self._lost is not None:
+            if not self._open:
                 raise self._gone()
             self._writer = asyncio.get_running_loop().create_future()
             try:

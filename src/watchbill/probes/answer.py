@@ -102,7 +102,7 @@ class Answer(Reply):
             elif self._bounded:
                 raise NetworkError(Reason.RESET, "the server hung up in the middle of the response's body")
             else:
-                self._done = True
+                self._done, self._parser = True, None
         body = b"".join(self._chunks)
         self._chunks.clear()
         return body
@@ -120,6 +120,10 @@ class Answer(Reply):
                 raise self._problem from error
             if not self._done:  # what follows a complete response is none of our business
                 raise NetworkError(Reason.PROTOCOL, f"the response is not HTTP/1.1: {error}") from error
+        finally:
+            if self._done or self._problem is not None:
+                # It refers back to this answer: without it a probe leaves no cycle for the collector to find.
+                self._parser = None
 
     # What the parser calls, in this order. An exception from within ends parsing.
 

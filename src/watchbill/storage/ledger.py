@@ -133,11 +133,15 @@ class Ledger:
         holders = self._by_id.get(check_id)
         if not holders:
             holders = [self._name(self._new_key(), check_id, instant)]
-        holder = next((one for one in reversed(holders) if one.valid_from <= instant), holders[0])
+        holder = holders[-1]
+        if holder.valid_from > instant:
+            holder = next((one for one in reversed(holders) if one.valid_from <= instant), holders[0])
         revisions = self._revisions.get(holder.key)
         if not revisions:
             revisions = [self._revise(Revision(0, holder.key, "", "", "{}", "", "{}", holder.valid_from))]
-        revision = next((one for one in reversed(revisions) if one.valid_from <= instant), revisions[0])
+        revision = revisions[-1]
+        if revision.valid_from > instant:
+            revision = next((one for one in reversed(revisions) if one.valid_from <= instant), revisions[0])
         return holder.key, revision.revision_key
 
     # --- what happened ------------------------------------------------------------------------------

@@ -57,7 +57,7 @@ def row_of(result: Result) -> Row:
         trigger=result.trigger.value,
         started_at=result.started_at,
         duration=round(result.duration_seconds * SECOND),
-        phases=tuple([_micros(result.phases.get(phase)) for phase in PHASES]),
+        phases=_lengths(result.phases),
         outcome=result.outcome.value,
         verdict=None if result.verdict is None else result.verdict.value,
         reason=reason.value if result.failures and (reason := result.reason) is not None else None,
@@ -134,6 +134,11 @@ def storable(text: str) -> str:
     except UnicodeEncodeError:
         return text.encode(errors="backslashreplace").decode()
     return text
+
+
+def _lengths(phases: Mapping[str, float]) -> tuple[Micros | None, ...]:
+    lengths = map(phases.get, PHASES)
+    return tuple([None if seconds is None else round(seconds * SECOND) for seconds in lengths])
 
 
 def _micros(seconds: float | None) -> Micros | None:

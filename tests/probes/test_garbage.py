@@ -1,0 +1,82 @@
+"""What a probe with a whole answer leaves behind is freed at once: a cycle would stay in memory until Python's collector finds it."""
+
+from __future__ import annotations
+
+import gc
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.probes.support import open_prober
+from tests.servers import LOOPBACK, Authority, http_server, response
+from watchbill.domain.results import Outcome
+
+pytestmark = pytest.mark.anyio
+
+PROBES = 5
+CHUNKED = b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n2\r\nok\r\n0\r\n\r\n"
+BODIES = {
+    "a length": (response(), {}),
+    "chunks": (CHUNKED, {}),
+    "the end of the connection": (b"HTTP/1.1 200 OK\r\n\r\nok", {}),
+    "a body that is judged": (response(b"v42"), {"expect": {"body": {"contains": "v42"}}}),
+    "no body": (b"HTTP/1.1 204 No Content\r\n\r\n", {}),
+}
+
+
+@pytest.fixture(params=[("asyncio", {"use_uvloop": True})], ids=["uvloop"])
+def anyio_backend(request: pytest.FixtureRequest) -> Any:
+    return request.param
+
+
+@contextmanager
+def cycles() -> Iterator[list[str]]:
+    """The types of our own objects that only the collector would have freed."""
+    found: list[str] = []
+    gc.collect()
+    gc.disable()
+    gc.set_debug(gc.DEBUG_SAVEALL)
+    try:
+        yield found
+        gc.collect()
+        kinds = (type(thing) for thing in gc.garbage)
+        found += [kind.__qualname__ for kind in kinds if kind.__module__.startswith("watchbill.")]
+    finally:
+        gc.set_debug(0)
+        gc.garbage.clear()
+        gc.enable()
+
+
+@pytest.mark.parametrize("name", BODIES)
+async def test_an_http_probe_leaves_no_cycle(name: str) -> None:
+    body, declared = BODIES[name]
+    async with http_server(body) as server, open_prober() as probe:
+        url = server.url("/")
+        await probe("http", url=url, **declared)
+        with cycles() as found:
+            for _ in range(PROBES):
+                await probe("http", url=url, **declared)
+    assert found == []
+
+
+async def test_an_https_probe_leaves_no_cycle(tmp_path: Path) -> None:
+    authority = Authority(tmp_path)
+    issued = authority.issue(LOOPBACK)
+    async with http_server(response(), tls=issued.context()) as server, open_prober() as probe:
+        declared = {"url": server.url("/", scheme="https"), "tls": {"ca_file": authority.ca_file}}
+        assert (await probe("http", **declared)).outcome is Outcome.SUCCESS
+        with cycles() as found:
+            for _ in range(PROBES):
+                await probe("http", **declared)
+    assert found == []
+
+
+async def test_a_tcp_probe_leaves_no_cycle() -> None:
+    async with http_server(response()) as server, open_prober() as probe:
+        with cycles() as found:
+            for _ in range(PROBES):
+                await probe("tcp", host=LOOPBACK, port=server.port)
+    assert found == []
