@@ -75,6 +75,8 @@ def table(calm: Found, hung: Found) -> Table:
 
 def told(name: str, seen: Slots, usage: Usage) -> Sequence[str]:
     outcomes = ", ".join(f"{count:,} {outcome}" for outcome, count in sorted(seen.outcomes.items()))
+    if seen.own_side:
+        outcomes += f" ({', '.join(seen.own_side)})"
     late = f"{ms(seen.delay_p50_seconds)} / {ms(seen.delay_p99_seconds)}"
     took = f"{ms(seen.duration_p50_seconds)} / {ms(seen.duration_p99_seconds)}"
     return name, outcomes, late, took, f"{usage.cpu_seconds / usage.seconds:.0%}"

@@ -35,9 +35,13 @@ class Window:
 
 @dataclass(frozen=True)
 class Slots:
-    """The slots of a window, as history has them, and the gaps in it. Delays are from the instant a slot is due to its probe's start."""
+    """The slots of a window, as history has them, and the gaps in it. Delays are from the instant a slot is due to its probe's start.
+
+    ``own_side``: the reasons of the outcome ``error``.
+    """
 
     outcomes: dict[str, int]
+    own_side: dict[str, int]
     gaps: list[str]
     doubled: int
     delay_p50_seconds: float
@@ -132,6 +136,11 @@ def slots(storage: Path, window: Window, *, like: str = "%") -> Slots:
     values = [window.begun * 1e6, window.ended * 1e6, like]
     with closing(duckdb.connect(str(storage), read_only=True)) as store:
         outcomes = dict(store.execute(f"SELECT outcome, count(*) {where} GROUP BY 1", values).fetchall())
+        own_side = dict(
+            store.execute(
+                f"SELECT reason, count(*) {where} AND outcome = 'error' GROUP BY 1", values
+            ).fetchall()
+        )
         [(doubled,)] = store.execute(
             f"SELECT count(*) FROM (SELECT 1 {where} GROUP BY check_id, slot HAVING count(*) > 1)", values
         ).fetchall()
@@ -148,6 +157,7 @@ def slots(storage: Path, window: Window, *, like: str = "%") -> Slots:
     durations = [duration for _, duration in rows if duration is not None]
     return Slots(
         outcomes=outcomes,
+        own_side=own_side,
         gaps=[gap for (gap,) in gaps],
         doubled=doubled,
         delay_p50_seconds=quantile(delays, 0.5),
