@@ -6,7 +6,7 @@ import gzip
 import threading
 import time
 import urllib.request
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import closing, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -96,15 +96,22 @@ def observed(running: Exporter, *, seconds: float) -> Window:
 
 @contextmanager
 def scraped(running: Exporter, *, first: float) -> Iterator[None]:
+    with repeated(lambda: scrape_packed(running), first=first, every=SCRAPE_EVERY_SECONDS):
+        yield
+
+
+@contextmanager
+def repeated(action: Callable[[], object], *, first: float, every: float) -> Iterator[None]:
+    """Do it after ``first`` seconds, then again and again, in a thread, until the block is left."""
     done = threading.Event()
 
-    def scrape() -> None:
+    def repeat() -> None:
         wait = first
         while not done.wait(wait):
-            scrape_packed(running)
-            wait = SCRAPE_EVERY_SECONDS
+            action()
+            wait = every
 
-    thread = threading.Thread(target=scrape, name="scrape")
+    thread = threading.Thread(target=repeat, name="repeated")
     thread.start()
     try:
         yield

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import gc
 import json
-import threading
 import time
 from collections.abc import Iterator
 from contextlib import closing, contextmanager
 from dataclasses import dataclass
 from hashlib import blake2b
+from itertools import cycle, islice
 from pathlib import Path
 
 import duckdb
@@ -19,7 +19,7 @@ from tests.prometheus import Prometheus, open_prometheus
 from bench import declared
 from bench.declared import CHECKS, named
 from bench.numbers import Samples, histogram_quantile
-from bench.ours import SCRAPE_EVERY_SECONDS, Slots, Window, exposition, observed, slots, watchbill
+from bench.ours import SCRAPE_EVERY_SECONDS, Slots, Window, exposition, observed, repeated, slots, watchbill
 from bench.tables import Table, megabytes, ms
 from bench.targets import Targets
 
@@ -129,27 +129,17 @@ def prometheus(folder: Path, running: Exporter) -> Iterator[Prometheus]:
 @contextmanager
 def reloading(running: Exporter, file: Path, declaration: dict[str, str], *, interval: int) -> Iterator[None]:
     """Every 30 s the next hundredth of the checks gets another timeout, and the exporter a SIGHUP."""
-    done = threading.Event()
     share = max(int(len(declaration) * CHANGED_SHARE), 1)
-    checks, names = dict(declaration), list(declaration)
+    checks, names = dict(declaration), cycle(declaration)
 
     def reload() -> None:
-        turn = 0
-        while not done.wait(RELOAD_EVERY_SECONDS / 2 if turn == 0 else RELOAD_EVERY_SECONDS):
-            for number in range(turn * share, (turn + 1) * share):
-                name = names[number % len(names)]
-                checks[name] = f"{declaration[name]}, timeout: 900ms"
-            declared.write(file, checks, interval=f"{interval}s")
-            running.hang_up()
-            turn += 1
+        for name in islice(names, share):
+            checks[name] = f"{declaration[name]}, timeout: 900ms"
+        declared.write(file, checks, interval=f"{interval}s")
+        running.hang_up()
 
-    thread = threading.Thread(target=reload, name="reload")
-    thread.start()
-    try:
+    with repeated(reload, first=RELOAD_EVERY_SECONDS / 2, every=RELOAD_EVERY_SECONDS):
         yield
-    finally:
-        done.set()
-        thread.join()
 
 
 def samples(running: Exporter, family: str) -> Samples:

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import asynccontextmanager
 from typing import Any
 
 import anyio
@@ -12,7 +13,7 @@ import trio
 import trio.testing
 
 from tests.probes.support import BOTH_LOOPS, LOOP_NAMES
-from tests.servers import Caller, hang, response, serving
+from tests.servers import Caller, Server, hang, response, serving
 from watchbill.clock import Timeline
 from watchbill.domain.checks import Check, parse_check
 from watchbill.domain.messages import ExecuteChecks, ProbeEvent, RegisterCheck
@@ -128,6 +129,26 @@ def test_turns_that_are_long_are_seen_without_any_timer() -> None:
 # --- on loops that are really held up -----------------------------------------------------------------
 
 
+async def answer(caller: Caller) -> None:
+    await caller.say(response())
+
+
+@asynccontextmanager
+async def target(
+    then: Callable[[Caller], Awaitable[None]] = answer,
+) -> AsyncIterator[tuple[Server, anyio.Event]]:
+    """A server, and when it has been asked."""
+    asked = anyio.Event()
+
+    async def converse(caller: Caller) -> None:
+        await caller.request()
+        asked.set()
+        await then(caller)
+
+    async with serving(converse) as server:
+        yield server, asked
+
+
 async def probed_over_a_stall(check: Check, asked: anyio.Event, *, holds_seconds: float) -> Result:
     """Hold the loop up once the target has been asked."""
     results: list[Result] = []
@@ -152,14 +173,7 @@ def http_check(url: str, **declared: Any) -> Check:
 
 @pytest.mark.anyio
 async def test_a_success_over_a_held_loop_is_marked() -> None:
-    asked = anyio.Event()
-
-    async def answer(caller: Caller) -> None:
-        await caller.request()
-        asked.set()
-        await caller.say(response())
-
-    async with serving(answer) as server:
+    async with target() as (server, asked):
         result = await probed_over_a_stall(http_check(server.url()), asked, holds_seconds=0.3)
     assert result.outcome is Outcome.SUCCESS
     assert 0.05 <= result.facts[STALLED] <= result.duration_seconds
@@ -167,14 +181,7 @@ async def test_a_success_over_a_held_loop_is_marked() -> None:
 
 @pytest.mark.anyio
 async def test_slowness_over_a_held_loop_is_not_the_target_s() -> None:
-    asked = anyio.Event()
-
-    async def answer(caller: Caller) -> None:
-        await caller.request()
-        asked.set()
-        await caller.say(response())
-
-    async with serving(answer) as server:
+    async with target() as (server, asked):
         check = http_check(server.url(), expect={"latency": "250ms"})
         result = await probed_over_a_stall(check, asked, holds_seconds=0.3)
     assert (result.outcome, result.reason) == (Outcome.ERROR, Reason.STALL)
@@ -183,14 +190,7 @@ async def test_slowness_over_a_held_loop_is_not_the_target_s() -> None:
 
 @pytest.mark.anyio
 async def test_a_deadline_that_passes_while_the_loop_is_held_is_no_timeout() -> None:
-    asked = anyio.Event()
-
-    async def silent(caller: Caller) -> None:
-        await caller.request()
-        asked.set()
-        await hang(caller)
-
-    async with serving(silent) as server:
+    async with target(then=hang) as (server, asked):
         check = http_check(server.url(), timeout="200ms", interval="1s")
         result = await probed_over_a_stall(check, asked, holds_seconds=0.5)
     assert (result.outcome, result.reason) == (Outcome.ERROR, Reason.STALL)

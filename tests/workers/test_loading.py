@@ -5,8 +5,8 @@ from __future__ import annotations
 import io
 import os
 import signal
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from collections.abc import AsyncIterator, Callable
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from pathlib import Path
 from typing import Any
 
@@ -110,18 +110,24 @@ async def test_every_mistake_comes_over_with_its_place(tmp_path: Path) -> None:
     assert [(problem.line, problem.column) for problem in raised.value.problems] == [(3, 33), (4, 13)]
 
 
+def sent(number: signal.Signals) -> Callable[[str], AbstractAsyncContextManager[Worker]]:
+    """Workers that get this signal as soon as they are there."""
+
+    @asynccontextmanager
+    async def open_signalled(name: str) -> AsyncIterator[Worker]:
+        async with open_worker(name) as worker:
+            os.kill(worker.pid, number)
+            yield worker
+
+    return open_signalled
+
+
 async def test_a_worker_that_is_killed_is_an_error_and_the_next_load_works(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    @asynccontextmanager
-    async def doomed(name: str) -> AsyncIterator[Worker]:
-        async with open_worker(name) as worker:
-            os.kill(worker.pid, signal.SIGKILL)
-            yield worker
-
     loader = declare(tmp_path / "checks.yaml", 3)
     with monkeypatch.context() as patched:
-        patched.setattr(loading, "open_worker", doomed)
+        patched.setattr(loading, "open_worker", sent(signal.SIGKILL))
         with pytest.raises(WatchbillError, match=r"ended early .* nothing was changed"):
             await loader.load({})
     assert len((await loader.load({})).config.checks) == 3
@@ -130,15 +136,9 @@ async def test_a_worker_that_is_killed_is_an_error_and_the_next_load_works(
 async def test_a_worker_that_stands_still_is_ended_and_the_next_load_works(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    @asynccontextmanager
-    async def stopped(name: str) -> AsyncIterator[Worker]:
-        async with open_worker(name) as worker:
-            os.kill(worker.pid, signal.SIGSTOP)
-            yield worker
-
     loader = declare(tmp_path / "checks.yaml", 3)
     with monkeypatch.context() as patched:
-        patched.setattr(loading, "open_worker", stopped)
+        patched.setattr(loading, "open_worker", sent(signal.SIGSTOP))
         patched.setattr(loading, "LONGEST_LOAD_SECONDS", 0.2)
         with pytest.raises(WatchbillError, match=r"took longer than .* nothing was changed"):
             await loader.load({})
