@@ -25,7 +25,7 @@ from tests.misbehaviour.rows import (
     over_udp,
     says,
 )
-from tests.servers import LOOPBACK, Caller, TlsCaller, full_listener, hang, response, serving
+from tests.servers import LOOPBACK, Caller, Conversation, TlsCaller, full_listener, hang, response, serving
 from watchbill.domain.results import Reason
 
 OK = b"HTTP/1.1 200 OK\r\n"
@@ -37,25 +37,31 @@ JUDGED = {"expect": {"body": {"contains": "nowhere to be found"}}}
 # --- over HTTP ----------------------------------------------------------------------------------------
 
 
-async def drip_headers(caller: Caller) -> None:
-    await caller.request()
-    await caller.say(OK)
-    while True:
-        await caller.say(b"X: y\r\n")
-        await asyncio.sleep(0.02)
+def endless(piece: bytes, *, after: bytes = OK, pause: float | None = None) -> Conversation:
+    """Answer with the beginning and then with that piece again and again, ``pause`` seconds apart."""
+
+    async def converse(caller: Caller) -> None:
+        await caller.request()
+        await caller.say(after)
+        while True:
+            await caller.say(piece)
+            if pause is not None:
+                await asyncio.sleep(pause)
+
+    return converse
 
 
-async def flood_headers(caller: Caller) -> None:
-    await caller.request()
-    await caller.say(OK + b"X: ")
-    while True:
-        await caller.say(b"x" * 65_536)
-
-
-async def flood_interim(caller: Caller) -> None:
-    await caller.request()
-    while True:
-        await caller.say(b"HTTP/1.1 100 Continue\r\n\r\n")
+CHUNKED = OK + b"Transfer-Encoding: chunked\r\n\r\n"
+DEFLATED = OK + b"Content-Encoding: deflate\r\n\r\n\x78\x9c"
+EMPTY_BLOCKS = b"\x00\x00\x00\xff\xff" * 10_000
+drip_headers = endless(b"X: y\r\n", pause=0.02)
+flood_headers = endless(b"x" * 65_536, after=OK + b"X: ")
+flood_interim = endless(b"HTTP/1.1 100 Continue\r\n\r\n", after=b"")
+endless_body = endless(b"x" * 65_536, after=OK + b"\r\n")
+endless_single_bytes = endless(b"1\r\nx\r\n", after=CHUNKED, pause=0)
+endless_trailers = endless(b"X: y\r\n" * 1000, after=CHUNKED + b"2\r\nok\r\n0\r\n")
+endless_empty_blocks = endless(EMPTY_BLOCKS, after=DEFLATED)
+"""A deflate stream that never holds a byte."""
 
 
 async def stop_in_the_body(caller: Caller) -> None:
@@ -74,36 +80,6 @@ async def reset_in_the_body(caller: Caller) -> None:
     await caller.say(response(b"half", length=1000))
     await asyncio.sleep(0.05)
     caller.reset()
-
-
-async def endless_body(caller: Caller) -> None:
-    await caller.request()
-    await caller.say(OK + b"\r\n")
-    while True:
-        await caller.say(b"x" * 65_536)
-
-
-async def endless_single_bytes(caller: Caller) -> None:
-    await caller.request()
-    await caller.say(OK + b"Transfer-Encoding: chunked\r\n\r\n")
-    while True:
-        await caller.say(b"1\r\nx\r\n")
-        await asyncio.sleep(0)
-
-
-async def endless_trailers(caller: Caller) -> None:
-    await caller.request()
-    await caller.say(OK + b"Transfer-Encoding: chunked\r\n\r\n2\r\nok\r\n0\r\n")
-    while True:
-        await caller.say(b"X: y\r\n" * 1000)
-
-
-async def endless_empty_blocks(caller: Caller) -> None:
-    """A deflate stream that never holds a byte."""
-    await caller.request()
-    await caller.say(OK + b"Content-Encoding: deflate\r\n\r\n\x78\x9c")
-    while True:
-        await caller.say(b"\x00\x00\x00\xff\xff" * 10_000)
 
 
 async def never_reads(caller: Caller) -> None:
