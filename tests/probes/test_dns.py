@@ -166,6 +166,12 @@ async def test_an_answer_that_meets_what_was_declared_is_a_success(
             {"answers": {"any": {"contains": "a.test"}}},
             ['any answer must contain "a.test", got []'],
         ),
+        (
+            records("A", "192.0.2.1", cnames=[("another.test", "a.test")]),
+            "A",
+            {"answers": {"any": "192.0.2.1"}},
+            ['any answer must equal "192.0.2.1", got []'],
+        ),
     ],
 )
 async def test_an_answer_that_does_not_fails_and_says_what_was_seen(
