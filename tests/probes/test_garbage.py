@@ -1,4 +1,5 @@
-"""What a probe with a whole answer leaves behind is freed at once: a cycle would stay in memory until Python's collector finds it."""
+"""What an HTTP or TCP probe leaves behind is freed at once, however it ended: a cycle would stay in memory until Python's collector
+finds it, and for good where it was frozen while the probe waited."""
 
 from __future__ import annotations
 
@@ -11,19 +12,30 @@ from typing import Any
 import pytest
 
 from tests.probes.support import open_prober
-from tests.servers import LOOPBACK, Authority, http_server, response
+from tests.servers import LOOPBACK, Authority, Conversation, hang, http_server, response, serving
 from watchbill.domain.results import Outcome
 
 pytestmark = pytest.mark.anyio
 
 PROBES = 5
 CHUNKED = b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n2\r\nok\r\n0\r\n\r\n"
-BODIES = {
+BODIES: dict[str, tuple[bytes | Conversation, dict[str, Any]]] = {
     "a length": (response(), {}),
     "chunks": (CHUNKED, {}),
     "the end of the connection": (b"HTTP/1.1 200 OK\r\n\r\nok", {}),
     "a body that is judged": (response(b"v42"), {"expect": {"body": {"contains": "v42"}}}),
     "no body": (b"HTTP/1.1 204 No Content\r\n\r\n", {}),
+    "no answer": (hang, {"timeout": "20ms"}),
+    "half a body": (b"HTTP/1.1 200 OK\r\nContent-Length: 9\r\n\r\nok", {}),
+    "a body longer than its limit": (
+        response(b"v42" * 1000),
+        {"max_body_bytes": 1024, "expect": {"body": {"contains": "v"}}},
+    ),
+    "no HTTP": (b"220 mail.example ESMTP\r\n", {}),
+    "bad chunks": (b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\nzz\r\n", {}),
+    "too much before the answer": (b"HTTP/1.1 100 Continue\r\n\r\n" * 30, {}),
+    "a kept connection": (CHUNKED, {"connection": "reuse"}),
+    "no answer on a connection to keep": (hang, {"timeout": "20ms", "connection": "reuse"}),
 }
 
 
@@ -53,7 +65,8 @@ def cycles() -> Iterator[list[str]]:
 @pytest.mark.parametrize("name", BODIES)
 async def test_an_http_probe_leaves_no_cycle(name: str) -> None:
     body, declared = BODIES[name]
-    async with http_server(body) as server, open_prober() as probe:
+    listening = http_server(body) if isinstance(body, bytes) else serving(body)
+    async with listening as server, open_prober() as probe:
         url = server.url("/")
         await probe("http", url=url, **declared)
         with cycles() as found:

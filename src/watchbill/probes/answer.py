@@ -35,6 +35,9 @@ class Reply(httpx2.AsyncByteStream):
     version: str
     headers: list[tuple[bytes, bytes]]
 
+    def release(self) -> None:
+        """Nobody reads on: refer to nothing that refers back, whatever became of the response."""
+
     def values(self, name: bytes) -> list[bytes]:
         """Of every field of that name (in lower case), in order."""
         return [value for field, value in self.headers if field.lower() == name]
@@ -102,10 +105,15 @@ class Answer(Reply):
             elif self._bounded:
                 raise NetworkError(Reason.RESET, "the server hung up in the middle of the response's body")
             else:
-                self._done, self._parser = True, None
+                self._done = True
         body = b"".join(self._chunks)
         self._chunks.clear()
         return body
+
+    def release(self) -> None:
+        # The parser refers back to this answer, and an exception does by its traceback. A probe must not leave a cycle
+        # for the collector to find: one that was frozen while a probe waited would be kept for ever.
+        self._parser = self._problem = None
 
     def _feed(self, data: bytes) -> None:
         try:
@@ -120,10 +128,6 @@ class Answer(Reply):
                 raise self._problem from error
             if not self._done:  # what follows a complete response is none of our business
                 raise NetworkError(Reason.PROTOCOL, f"the response is not HTTP/1.1: {error}") from error
-        finally:
-            if self._done or self._problem is not None:
-                # It refers back to this answer: without it a probe leaves no cycle for the collector to find.
-                self._parser = None
 
     # What the parser calls, in this order. An exception from within ends parsing.
 

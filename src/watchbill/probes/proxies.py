@@ -77,7 +77,10 @@ async def _connect(connection: Connection, proxy: Proxy, host: str, port: int) -
     lines = [b"CONNECT %s HTTP/1.1" % place, b"Host: %s" % place, *_login(proxy), b"", b""]
     await connection.send(b"\r\n".join(lines))
     answer = Answer(connection, bodiless=True)
-    await answer.read_head()
+    try:
+        await answer.read_head()
+    finally:
+        answer.release()
     if not 200 <= answer.status < 300:
         reason = Reason.REFUSED if answer.status < 500 else Reason.UNREACHABLE
         raise NetworkError(reason, f"it answers {answer.status} to CONNECT {place.decode()}")

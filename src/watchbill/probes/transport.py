@@ -85,6 +85,8 @@ class ProbeTransport(httpx2.AsyncBaseTransport):
         return as_response(await self.exchange(outgoing_of(request)))
 
     async def aclose(self) -> None:
+        if self.answer is not None:
+            self.answer.release()
         connection, self._connection = self._connection, None
         if connection is not None:
             await shut(connection)

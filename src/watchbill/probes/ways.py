@@ -88,9 +88,15 @@ class WayTransport(ProbeTransport):
     # --- connections --------------------------------------------------------------------------------
 
     async def _close(self) -> None:
-        link, self._link, self._reply = self._link, None, None
+        link, self._link = self._link, None
+        self._forget_reply()
         if link is not None:
             await shut(link.connection)
+
+    def _forget_reply(self) -> None:
+        reply, self._reply = self._reply, None
+        if reply is not None:
+            reply.release()
 
     async def _take(self, origin: Origin) -> Link | None:
         link = await self._kept.take(self._check, origin) if self._kept is not None else None
@@ -194,7 +200,7 @@ class WayTransport(ProbeTransport):
     async def _ask(self, link: Link, outgoing: Outgoing) -> Reply:
         phases = self._attempt.phases
         phases.start("processing")
-        self._reply = None
+        self._forget_reply()
         if link.http2 is not None:
             reply: KeepableAnswer | Http2Answer = link.http2.ask(outgoing)
         else:
