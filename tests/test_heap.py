@@ -67,3 +67,23 @@ def test_old_garbage_is_collected_where_that_is_quick(
             assert rings() == left
 
     trio.run(main, clock=trio.testing.MockClock(autojump_threshold=0))
+
+
+def test_garbage_that_was_frozen_is_found_once_much_has_been(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(heap, "MOST_LOOKED_AT", 0)
+    monkeypatch.setattr(heap, "GROWN", 0)
+
+    async def main() -> None:
+        with heap.tended():
+            async with anyio.create_task_group() as group:
+                group.start_soon(heap.tend)
+                await anyio.sleep(heap.PERIOD_SECONDS * (heap.FULL_EVERY + 0.5))
+                kept = [Ring() for _ in range(gc.get_freeze_count())]
+                await anyio.sleep(heap.PERIOD_SECONDS)  # frozen while somebody held them
+                kept.clear()
+                await anyio.sleep(heap.PERIOD_SECONDS * heap.FULL_EVERY)
+                group.cancel_scope.cancel()
+            gc.unfreeze()
+            assert rings() == 0
+
+    trio.run(main, clock=trio.testing.MockClock(autojump_threshold=0))

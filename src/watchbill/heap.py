@@ -21,6 +21,10 @@ YOUNG = 20_000
 """Objects made and not yet freed when young ones are looked at: some 2 ms. With Python's own 700 that is done 65 times a second at
 3,000 probes a second, all of it in vain (4 % of a probe), since a probe leaves no cycle and its result is freed once committed."""
 NEVER = 1 << 30
+GROWN = 200_000
+"""Objects frozen since everything was last looked at, beyond half of what was left then, that make it time to do so again: what was
+frozen while a probe held it may have become garbage in a cycle, which nobody else finds. It takes hundreds of milliseconds (marked as
+a stall of our own), where memory would grow for as long as thousands of targets hang."""
 
 
 @contextmanager
@@ -41,7 +45,7 @@ def tended() -> Iterator[None]:
 def settle() -> None:
     """After something large was built: it stays, so it is frozen.
 
-    Garbage that is in a cycle and has grown old by now is frozen with it; none was ever found.
+    So is garbage in a cycle that has grown old by now, and what becomes such garbage later; :func:`tend` sees to it.
     """
     gc.collect(1)
     gc.freeze()
@@ -49,9 +53,18 @@ def settle() -> None:
 
 async def tend() -> None:
     """Now and then collect what little there is; much is what was worked out once per check, when it was first probed."""
+    settled: int | None = None
     while True:
         for _ in range(FULL_EVERY):
             await anyio.sleep(PERIOD_SECONDS)
             if len(gc.get_objects(generation=2)) > MOST_LOOKED_AT:
                 settle()
-        gc.collect()
+        if settled is not None and gc.get_freeze_count() > settled * 3 // 2 + GROWN:
+            gc.unfreeze()
+            gc.collect()
+            gc.freeze()
+            settled = None
+        else:
+            gc.collect()
+        if settled is None:
+            settled = gc.get_freeze_count()
