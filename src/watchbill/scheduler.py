@@ -33,20 +33,10 @@ from watchbill.domain.messages import (
 from watchbill.domain.results import Failure, GapReason, Outcome, Reason, Result, SkipReason, Trigger
 from watchbill.domain.stalls import Stall
 from watchbill.domain.units import SECOND, Instant, Micros
+from watchbill.pacing import LATE, MOST_STARTS_A_TURN, starts_a_turn, tick_length
 from watchbill.pulse import Pulse
 from watchbill.runners import Runners
 
-SHORTEST_TICK: Micros = 5_000
-LONGEST_TICK: Micros = 50_000
-SLOTS_A_TICK = 40
-"""Slots due within one tick are started together, since waking up costs as much as several starts: as many as this,
-but for no longer than the longest tick."""
-LATE: Micros = 10_000
-MOST_STARTS_A_TURN = 8
-SLOTS_A_SECOND_A_START = 500
-"""So many are started before the loop turns where a tick has no more than that, or slots are late, or very many: a turn with
-many events costs less of each (a third at 3,000 a second). Between, fewer: a probe's `connect` holds what its siblings' starts
-took, and their answers come at once (1.4 ms of latency at 500 a second)."""
 LONGEST_SLEEP: Micros = SECOND
 DELAY_BOUNDS = (0.001, 0.005, 0.01, 0.025, 0.05, 0.1, 0.5, 1.0, 5.0)
 
@@ -180,7 +170,9 @@ class Scheduler:
     def is_late(self) -> bool:
         """Whether a slot is due that should have been started by now; what is in no hurry lets it go first."""
         earliest = self._agenda.earliest()
-        return earliest is not None and self._clock.now() - earliest > self._tick_length() + LATE
+        if earliest is None:
+            return False
+        return self._clock.now() - earliest > tick_length(self._agenda.slots_per_second) + LATE
 
     @property
     def last_tick(self) -> Instant:
@@ -238,20 +230,11 @@ class Scheduler:
     async def _sleep(self) -> None:
         now = self._clock.now()
         due = self._agenda.earliest() or now + LONGEST_SLEEP
-        self._planned = min(max(due, self._last_tick + self._tick_length()), now + LONGEST_SLEEP)
+        next_tick = self._last_tick + tick_length(self._agenda.slots_per_second)
+        self._planned = min(max(due, next_tick), now + LONGEST_SLEEP)
         with anyio.CancelScope() as self._sleeping:
             await self._pulse.sleep_until(self._planned, probing=self._running)
         self._sleeping = None
-
-    def _tick_length(self) -> Micros:
-        gathered = SLOTS_A_TICK * SECOND / max(self._agenda.slots_per_second, 1.0)
-        return int(min(max(SHORTEST_TICK, gathered), LONGEST_TICK))
-
-    def _starts_a_turn(self) -> int:
-        a_second = self._agenda.slots_per_second
-        if a_second * LONGEST_TICK <= MOST_STARTS_A_TURN * SECOND:
-            return MOST_STARTS_A_TURN
-        return min(MOST_STARTS_A_TURN, 1 + int(a_second / SLOTS_A_SECOND_A_START))
 
     def _wake(self) -> None:
         if self._sleeping is not None:
@@ -265,7 +248,7 @@ class Scheduler:
         """Start what is due. Everything before ``last_tick`` has been looked at."""
         await self._pass_over_lost_time()
         now = self._last_tick = self._clock.now()
-        started, most = 0, self._starts_a_turn()
+        started, most = 0, starts_a_turn(self._agenda.slots_per_second)
         while not self._stopping and (due := self._agenda.pop_due(now)) is not None:
             entry, trigger = due
             if trigger is Trigger.SCHEDULE:
