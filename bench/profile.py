@@ -36,7 +36,7 @@ PARTS = (
     ("watchbill/probes/", "probers"), ("watchbill/net/", "network"), ("watchbill/storage/", "history"),
     ("watchbill/metrics/", "metrics"), ("watchbill/web/", "web"), ("watchbill/domain/", "domain"),
     ("watchbill/scheduler", "scheduler"), ("watchbill/agenda", "scheduler"), ("watchbill/pulse", "scheduler"),
-    ("watchbill/pacing", "scheduler"),
+    ("watchbill/pacing", "scheduler"), ("watchbill/dispatcher", "scheduler"), ("watchbill/endings", "scheduler"),
     ("watchbill/clock", "scheduler"), ("watchbill/bus", "bus"), ("watchbill/handlers", "bus"), ("watchbill/board", "board"),
     ("watchbill/", "the rest of watchbill"), ("/httpx2/", "httpx2"), ("/anyio/", "anyio"), ("/asyncio/", "asyncio"),
     ("/dns/", "dnspython"), ("/OpenSSL/", "TLS libraries"), ("/cryptography/", "TLS libraries"),

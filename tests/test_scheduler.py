@@ -476,7 +476,8 @@ def test_a_check_deleted_before_its_probe_began_is_no_crash(monkeypatch: pytest.
         async with open_stand() as stand:
             one = check("a", interval="10s")
 
-            start = stand.scheduler._start
+            dispatcher = stand.scheduler._dispatcher
+            start = dispatcher._start
 
             def start_and_delete(*what: Any) -> None:
                 start(*what)
@@ -485,7 +486,7 @@ def test_a_check_deleted_before_its_probe_began_is_no_crash(monkeypatch: pytest.
 
             await stand.register(one)
             await stand.clock.sleep_until(stand.grid(one, until=START + 20 * SECOND)[0] - SECOND)
-            monkeypatch.setattr(stand.scheduler, "_start", start_and_delete)
+            monkeypatch.setattr(dispatcher, "_start", start_and_delete)
             await anyio.sleep(5)
             assert [ended for _, ended in stand.slots("a")] == ["deleted"]
             assert stand.scheduler.statistics().crashes == 0

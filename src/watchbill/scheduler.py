@@ -1,4 +1,4 @@
-"""Starts every slot of every check once, and says how each one ended that no probe ended.
+"""Has every slot of every check started once, when it is due.
 
 One sleeping task; a task exists only for a running probe. Slots are taken from the grid, never from
 "now": early timers run nothing twice and late ones lose nothing. What it promises is in docs/concurrency.md.
@@ -6,39 +6,28 @@ One sleeping task; a task exists only for a running probe. Slots are taken from 
 
 from __future__ import annotations
 
-import math
-from collections import deque
-from collections.abc import Awaitable, Callable, Iterable, Iterator, Sequence
+from collections.abc import Awaitable, Callable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from functools import partial
 
 import anyio
 import structlog
 from anyio.abc import TaskStatus
 
-from watchbill.agenda import Agenda, Entry, Running
+from watchbill.agenda import Agenda
 from watchbill.board import Histogram
 from watchbill.clock import Clock
-from watchbill.domain.messages import (
-    CheckDeleted,
-    CheckErrored,
-    CheckRegistered,
-    ConfigReloaded,
-    Event,
-    ExecuteChecks,
-    SlotSkipped,
-    SlotsMissed,
-)
-from watchbill.domain.results import Failure, GapReason, Outcome, Reason, Result, SkipReason, Trigger
+from watchbill.dispatcher import Dispatcher
+from watchbill.domain.messages import CheckDeleted, CheckRegistered, ConfigReloaded, Event, ExecuteChecks
+from watchbill.domain.results import GapReason, Trigger
 from watchbill.domain.stalls import Stall
 from watchbill.domain.units import SECOND, Instant, Micros
+from watchbill.endings import Endings
 from watchbill.pacing import LATE, MOST_STARTS_A_TURN, starts_a_turn, tick_length
 from watchbill.pulse import Pulse
-from watchbill.runners import Runners
 
 LONGEST_SLEEP: Micros = SECOND
-DELAY_BOUNDS = (0.001, 0.005, 0.01, 0.025, 0.05, 0.1, 0.5, 1.0, 5.0)
 
 log = structlog.get_logger()
 
@@ -53,12 +42,6 @@ class SchedulerStatistics:
     running: int
     waiting: int
     crashes: int
-
-
-@dataclass(slots=True)
-class Counters:
-    delay: Histogram = field(default_factory=lambda: Histogram.over(DELAY_BOUNDS))
-    crashes: int = 0
 
 
 class Scheduler:
@@ -77,26 +60,24 @@ class Scheduler:
         capacity: int = 1000,
     ) -> None:
         self._clock = clock
-        self._send = send
-        self._publish = publish
-        self._latest_result = latest_result
-        self._location = location
-        self._capacity = capacity
         self._agenda = Agenda()
         self._pulse = Pulse(clock)
-        self._queue: deque[Entry] = deque()
-        self._newcomers: deque[Entry] = deque()
-        self._running: set[Running] = set()
+        self._endings = Endings(clock=clock, publish=publish, location=location)
+        self._dispatcher = Dispatcher(
+            agenda=self._agenda,
+            clock=clock,
+            send=send,
+            endings=self._endings,
+            latest_result=latest_result,
+            capacity=capacity,
+        )
         self._held: list[Instant] = []
         self._sleeping: anyio.CancelScope | None = None
-        self._runners: Runners | None = None
-        self._idle: anyio.Event | None = None
         self._stopping = False
         self._last_tick: Instant = clock.now()
         self._planned: Instant = self._last_tick
         self._corrected_at: Instant = self._last_tick
         self._stall_seen_at: Instant = 0
-        self._counters = Counters()
 
     # --- subscribers ----------------------------------------------------------------------------------
 
@@ -107,35 +88,28 @@ class Scheduler:
         entry = self._agenda.entries.get(check.id)
         if not check.enabled:
             if entry is not None:
-                await self._retire(entry, event.at)
+                await self._dispatcher.retire(entry, event.at)
         elif entry is None:
             self._agenda.add(check.id, interval=interval, at=event.at)
         elif entry.interval != interval:
             if entry.next_slot <= event.at:
-                await self._slots_due(entry, event.at)
+                await self._dispatcher.slots_due(entry, event.at)
             self._agenda.change_grid(entry, interval=interval, at=event.at)
         self._wake_for(self._agenda.earliest())
 
     async def deleted(self, event: CheckDeleted) -> None:
         entry = self._agenda.entries.get(event.check.id)
         if entry is not None:
-            await self._retire(entry, event.at)
+            await self._dispatcher.retire(entry, event.at)
 
     def configured(self, event: ConfigReloaded) -> None:
-        self._capacity = event.loaded.config.limits.concurrent_probes
-        self._start_waiting()
+        self._dispatcher.limit(event.loaded.config.limits.concurrent_probes)
 
     # --- questions ------------------------------------------------------------------------------------
 
     def accounted_until(self) -> Instant:
         """The earliest slot that is still open; every slot before it has ended."""
-        open_slots = [self._clock.now(), *self._held]
-        for running in self._running:
-            if not running.settled and running.trigger is Trigger.SCHEDULE:
-                open_slots.append(running.slot)
-            if running.entry.waiting is not None:
-                open_slots.append(running.entry.waiting)
-        open_slots += [entry.waiting for entry in self._queue if entry.waiting is not None]
+        open_slots = [self._clock.now(), *self._held, *self._dispatcher.open_slots()]
         earliest = self._agenda.earliest()
         if earliest is not None:
             open_slots.append(earliest)
@@ -184,12 +158,12 @@ class Scheduler:
 
     def statistics(self) -> SchedulerStatistics:
         return SchedulerStatistics(
-            delay=self._counters.delay,
+            delay=self._dispatcher.delay,
             lag=self._pulse.lag,
             checks=len(self._agenda.entries),
-            running=len(self._running),
-            waiting=len(self._queue),
-            crashes=self._counters.crashes,
+            running=len(self._dispatcher.running),
+            waiting=self._dispatcher.waiting(),
+            crashes=self._endings.crashes,
         )
 
     # --- running --------------------------------------------------------------------------------------
@@ -197,35 +171,22 @@ class Scheduler:
     async def run(self, *, task_status: TaskStatus[None] = anyio.TASK_STATUS_IGNORED) -> None:
         """Start slots until it is told to drain; returns when no probe is left."""
         async with anyio.create_task_group() as group:
-            self._runners = Runners(group, self._probe)
+            self._dispatcher.begin(group)
             self._last_tick = self._planned = self._clock.now()
             task_status.started()
             while not self._stopping:
                 await self._sleep()
                 if not self._stopping:
                     await self._tick()
-            group.start_soon(partial(self._pulse.run, probing=self._running), name="loop lag")
-            await self._until_idle()
+            group.start_soon(partial(self._pulse.run, probing=self._dispatcher.running), name="loop lag")
+            await self._dispatcher.until_idle()
             group.cancel_scope.cancel()
 
     async def drain(self, grace_seconds: float) -> None:
         """Start nothing more, let what runs finish for a while, and skip the rest."""
         self._stopping = True
         self._wake()
-        for entry in self._agenda.entries.values():
-            await self._skip_waiting(entry, SkipReason.SHUTDOWN)
-        self._queue.clear()
-        self._newcomers.clear()
-        with anyio.move_on_after(grace_seconds):
-            await self._until_idle()
-        for entry in self._agenda.entries.values():
-            await self._cut_short(entry, SkipReason.SHUTDOWN)
-
-    async def _until_idle(self) -> None:
-        """Until no probe is left; nothing is started any more."""
-        if self._running:
-            self._idle = self._idle or anyio.Event()
-            await self._idle.wait()
+        await self._dispatcher.drain(grace_seconds)
 
     async def _sleep(self) -> None:
         now = self._clock.now()
@@ -233,7 +194,7 @@ class Scheduler:
         next_tick = self._last_tick + tick_length(self._agenda.slots_per_second)
         self._planned = min(max(due, next_tick), now + LONGEST_SLEEP)
         with anyio.CancelScope() as self._sleeping:
-            await self._pulse.sleep_until(self._planned, probing=self._running)
+            await self._pulse.sleep_until(self._planned, probing=self._dispatcher.running)
         self._sleeping = None
 
     def _wake(self) -> None:
@@ -252,10 +213,9 @@ class Scheduler:
         while not self._stopping and (due := self._agenda.pop_due(now)) is not None:
             entry, trigger = due
             if trigger is Trigger.SCHEDULE:
-                await self._slots_due(entry, now)
+                await self._dispatcher.slots_due(entry, now)
             else:
-                self._newcomers.append(entry)
-                self._start_waiting()
+                self._dispatcher.newcomer(entry)
             started += 1
             if started < most or (started < MOST_STARTS_A_TURN and self.is_late()):
                 continue
@@ -277,7 +237,7 @@ class Scheduler:
         log.warning(
             "schedule.gap", reason=reason, seconds=(now - start) / SECOND, missed=sum(missed.values())
         )
-        await self._publish(SlotsMissed(start, now, reason, self._location, counts=missed))
+        await self._endings.miss(start, now, reason, counts=missed)
 
     def _follow_wall_clock(self) -> Micros:
         now = self._clock.now()
@@ -286,131 +246,3 @@ class Scheduler:
         jump = self._clock.correct()
         self._corrected_at = now + jump
         return jump
-
-    async def _slots_due(self, entry: Entry, now: Instant) -> None:
-        """Of the slots due now the newest is to run; those before it, and it if one still runs, are skipped."""
-        slot, newest = entry.next_slot, entry.newest_slot(now)
-        self._agenda.expect(entry, newest + entry.interval)
-        running = entry.running
-        if running is not None and running.trigger is Trigger.SCHEDULE:
-            await self._skip(range(slot, newest + 1, entry.interval), entry, SkipReason.OVERLAP)
-            return
-        overdue, entry.waiting = entry.waiting, newest
-        if overdue is not None:
-            await self._skip([overdue], entry, SkipReason.OVERLOAD)
-        elif running is None:
-            self._queue.append(entry)
-        else:
-            # A probe outside the slots gives way, saying nothing; the slot starts when that has ended.
-            running.settled = True
-            running.cancel()
-        if slot < newest:
-            await self._skip(range(slot, newest, entry.interval), entry, SkipReason.OVERLOAD)
-        self._start_waiting()
-
-    # --- probes ---------------------------------------------------------------------------------------
-
-    def _start_waiting(self) -> None:
-        """As far as there is capacity: slots first, then newcomers whose slot has not come yet."""
-        while self._queue and self._may_start():
-            entry = self._queue.popleft()
-            slot, entry.waiting = entry.waiting, None
-            if slot is not None:
-                self._start(entry, slot, Trigger.SCHEDULE)
-        while self._newcomers and self._may_start():
-            entry = self._newcomers.popleft()
-            if self._is_in_want(entry):
-                self._start(entry, self._clock.now(), Trigger.REGISTERED)
-
-    def _may_start(self) -> bool:
-        return len(self._running) < self._capacity and self._runners is not None and not self._stopping
-
-    def _is_in_want(self, entry: Entry) -> bool:
-        """Whether a probe outside the slots would tell what no slot has told or is about to."""
-        busy = entry.running is not None or entry.waiting is not None
-        if busy or self._agenda.entries.get(entry.check_id) is not entry:
-            return False
-        latest = self._latest_result(entry.check_id)
-        return latest is None or self._clock.now() - latest >= entry.interval
-
-    def _start(self, entry: Entry, slot: Instant, trigger: Trigger) -> None:
-        assert self._runners is not None  # noqa: S101 - `_may_start` has looked
-        running = entry.running = Running(entry, slot, trigger)
-        self._running.add(running)
-        self._runners.start(running)
-
-    async def _probe(self, running: Running) -> None:
-        started_at = self._clock.now()
-        slot = running.slot if running.trigger is Trigger.SCHEDULE else None
-        if slot is not None:
-            self._counters.delay.observe((started_at - slot) / SECOND)
-        try:
-            if not running.settled:  # it may have been cut short before it began
-                await self._send(ExecuteChecks((running.entry.check_id,), running.trigger, slot))
-        except anyio.get_cancelled_exc_class():
-            if anyio.current_effective_deadline() == -math.inf:
-                await self._cut_short(running.entry, SkipReason.SHUTDOWN)
-                raise
-            # Nobody cancelled this: a future of some library was cancelled, and that must not end its siblings.
-            log.exception("probe.crashed", check=running.entry.check_id)
-            await self._account_for_crash(running, started_at)
-        except Exception:  # the border: one broken probe must not end the others
-            log.exception("probe.crashed", check=running.entry.check_id)
-            await self._account_for_crash(running, started_at)
-        finally:
-            self._finished(running)
-
-    async def _account_for_crash(self, running: Running, started_at: Instant) -> None:
-        self._counters.crashes += 1
-        if running.settled:
-            return
-        running.settled = True
-        result = Result(
-            check_id=running.entry.check_id,
-            location=self._location,
-            slot=running.slot,
-            trigger=running.trigger,
-            started_at=started_at,
-            duration_seconds=(self._clock.now() - started_at) / SECOND,
-            outcome=Outcome.ERROR,
-            failures=(Failure(Reason.INTERNAL, "the probe crashed; the log has the traceback"),),
-        )
-        await self._publish(CheckErrored(result))
-
-    def _finished(self, running: Running) -> None:
-        entry = running.entry
-        self._running.discard(running)
-        entry.running = None
-        if entry.waiting is not None:
-            self._queue.append(entry)
-        self._start_waiting()
-        if self._idle is not None and not self._running:
-            self._idle.set()
-
-    # --- accounting for what does not run -------------------------------------------------------------
-
-    async def _skip(self, slots: Iterable[Instant], entry: Entry, reason: SkipReason) -> None:
-        for slot in slots:
-            await self._publish(SlotSkipped(entry.check_id, self._location, slot, reason))
-
-    async def _skip_waiting(self, entry: Entry, reason: SkipReason) -> None:
-        slot, entry.waiting = entry.waiting, None
-        if slot is not None:
-            await self._skip([slot], entry, reason)
-
-    async def _cut_short(self, entry: Entry, reason: SkipReason) -> None:
-        running = entry.running
-        if running is None or running.settled:
-            return
-        running.settled = True
-        running.cancel()
-        if running.trigger is Trigger.SCHEDULE:
-            await self._skip([running.slot], entry, reason)
-
-    async def _retire(self, entry: Entry, at: Instant) -> None:
-        self._agenda.remove(entry)
-        await self._cut_short(entry, SkipReason.DELETED)
-        if entry.waiting is not None and entry.running is None:
-            self._queue.remove(entry)
-        await self._skip_waiting(entry, SkipReason.DELETED)
-        await self._skip(range(entry.next_slot, at + 1, entry.interval), entry, SkipReason.DELETED)
