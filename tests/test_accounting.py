@@ -29,6 +29,7 @@ from watchbill.clock import Timeline
 from watchbill.domain.checks import Check, parse_check
 from watchbill.domain.config import LoadedConfig
 from watchbill.domain.errors import ConfigError, Problem, StorageError, WatchbillError
+from watchbill.domain.history import Batch
 from watchbill.domain.messages import (
     CheckDeleted,
     CheckErrored,
@@ -44,7 +45,7 @@ from watchbill.domain.messages import (
 )
 from watchbill.domain.results import Failure, Outcome, Reason, Result, Trigger
 from watchbill.domain.units import SECOND, Instant, Micros
-from watchbill.ports import Batch, Ports
+from watchbill.ports import Ports
 from watchbill.storage.memory import MemoryStorage
 from watchbill.testing import START, FakeConfigFile, FakeNetwork, config_of, inline, judge_inline
 

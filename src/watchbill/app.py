@@ -41,6 +41,7 @@ from watchbill.domain.messages import (
     SlotSkipped,
     SlotsMissed,
 )
+from watchbill.domain.opening import Opening
 from watchbill.domain.plan import Plan, predecessor
 from watchbill.domain.results import GapReason
 from watchbill.domain.status import Status
@@ -53,7 +54,7 @@ from watchbill.handlers import (
     register_check,
 )
 from watchbill.metrics import Metrics, Sources
-from watchbill.ports import Execute, Opening, Ports
+from watchbill.ports import Execute, Ports
 from watchbill.probes import Kept, make_execute, probers
 from watchbill.reload import CHECKS_A_STEP, Reloading, reload_config
 from watchbill.scheduler import Scheduler

@@ -18,10 +18,10 @@ import httpx2
 from pydantic import SecretStr, TypeAdapter, ValidationError
 
 from watchbill.domain.errors import WatchbillError
+from watchbill.domain.history import Coverage
 from watchbill.domain.plan import Plan
 from watchbill.domain.specs import Spec, spec_from_masked
 from watchbill.domain.units import Instant, isoformat
-from watchbill.ports import Coverage
 
 T = TypeVar("T")
 

@@ -12,7 +12,7 @@ from watchbill.domain.units import SECOND, Instant
 
 
 class Endings:
-    """Each is said once: what a probe has settled, or what was settled here before, is left alone."""
+    """Cut short or crashed, a probe whose slot has ended is left alone: each ends once."""
 
     def __init__(self, *, clock: Clock, publish: Callable[[Event], Awaitable[None]], location: str) -> None:
         self._clock = clock

@@ -7,18 +7,18 @@ Implementations do not inherit these; a typing test assigns each of them. Fakes 
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any, Protocol, TypeAlias, TypeVar
 
 from watchbill.clock import Clock
 from watchbill.domain.checks import Check
 from watchbill.domain.config import LoadedConfig
 from watchbill.domain.credentials import TlsOptions
-from watchbill.domain.messages import Event
+from watchbill.domain.history import Batch, Coverage, StoredResult
+from watchbill.domain.opening import Opening
 from watchbill.domain.reach import IpChoice
-from watchbill.domain.results import Reason, Result, Trigger
+from watchbill.domain.results import Reason, Result
 from watchbill.domain.schedule import Span
-from watchbill.domain.status import Status
 from watchbill.domain.units import Instant
 
 T = TypeVar("T")
@@ -172,80 +172,6 @@ class Network(Protocol):
 
 
 # --- history ------------------------------------------------------------------------------------------
-
-
-@dataclass(frozen=True, slots=True)
-class Opening:
-    """What a store remembers of one location when a process starts.
-
-    ``accounted_until``: the earliest slot that was still open at the last commit (``None``: a new store).
-    ``spans``: the open ones. ``latest``: the newest success, failure or error of each check. ``rows_since``:
-    how many slot rows each check has at or after ``accounted_until``. ``registered_at``: when each id was first
-    declared. ``heartbeats``: the last ping.
-    """
-
-    accounted_until: Instant | None = None
-    spans: Mapping[str, Span] = field(default_factory=dict)
-    latest: Mapping[str, Result] = field(default_factory=dict)
-    statuses: Mapping[str, Status] = field(default_factory=dict)
-    rows_since: Mapping[str, int] = field(default_factory=dict)
-    registered_at: Mapping[str, Instant] = field(default_factory=dict)
-    heartbeats: Mapping[str, Instant] = field(default_factory=dict)
-    newest: Instant = 0
-    """The latest instant that slots or spans of this location have reached."""
-
-
-@dataclass(frozen=True, slots=True)
-class Batch:
-    """What is committed together: events in the order they happened, and how far accounting has come."""
-
-    events: Sequence[Event]
-    accounted_until: Instant
-
-
-@dataclass(frozen=True, slots=True)
-class StoredResult:
-    """One row of history: a probe, or a slot that was skipped (``outcome`` skipped, ``reason`` why).
-
-    ``stalled_seconds``: for how long our own event loop stood still meanwhile; its duration is then not the target's.
-    """
-
-    check_id: str
-    location: str
-    slot: Instant
-    trigger: Trigger
-    started_at: Instant | None
-    duration_seconds: float | None
-    outcome: str
-    reason: str | None
-    message: str
-    status_code: int | None
-    phases: Mapping[str, float]
-    stalled_seconds: float | None = None
-
-
-@dataclass(frozen=True, slots=True)
-class Coverage:
-    """Every slot of one check over a period, by how it ended. ``latency_*`` are of successes, in seconds.
-
-    ``expected`` = the sum of all that follow it up to ``unaccounted``, which must be 0.
-    """
-
-    check_id: str
-    location: str
-    service: str
-    type: str
-    expected: int
-    success: int
-    failure: int
-    error: int
-    skipped: int
-    excused: int
-    missed: int
-    unaccounted: int
-    latency_p50: float | None = None
-    latency_p95: float | None = None
-    latency_p99: float | None = None
 
 
 class CheckRepository(Protocol):

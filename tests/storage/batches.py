@@ -13,7 +13,7 @@ import anyio
 
 from tests.storage.events import batch, registered, slots, success
 from watchbill.domain.errors import StorageError
-from watchbill.ports import Batch
+from watchbill.domain.history import Batch
 from watchbill.storage import open_storage
 
 ROWS = 50

@@ -6,6 +6,7 @@ from typing import Any
 
 from watchbill.domain.checks import Check, parse_check
 from watchbill.domain.config import Config, LoadedConfig
+from watchbill.domain.history import Batch
 from watchbill.domain.messages import (
     CheckDeleted,
     CheckFailed,
@@ -22,7 +23,6 @@ from watchbill.domain.results import Failure, GapReason, Outcome, Reason, Result
 from watchbill.domain.schedule import first_slot_after, offset_of
 from watchbill.domain.status import Flip, Status
 from watchbill.domain.units import SECOND, Instant, Micros
-from watchbill.ports import Batch
 
 START: Instant = 1_790_000_000_000_000
 DAY: Micros = 86_400 * SECOND

@@ -9,10 +9,12 @@ import anyio
 
 from tests.storage.events import START
 from watchbill.domain.errors import StorageError
+from watchbill.domain.history import Batch, Coverage, StoredResult
 from watchbill.domain.messages import Event
+from watchbill.domain.opening import Opening
 from watchbill.domain.schedule import Span
 from watchbill.domain.units import Instant
-from watchbill.ports import Batch, Coverage, Opening, StorageStatistics, StoredResult
+from watchbill.ports import StorageStatistics
 from watchbill.storage.memory import MemoryStorage
 
 

@@ -20,13 +20,15 @@ from tests.storage.events import (
     slots,
     success,
 )
+from watchbill.domain.history import Coverage, StoredResult
 from watchbill.domain.messages import CheckErrored, Event, HeartbeatReceived, SlotSkipped
+from watchbill.domain.opening import Opening
 from watchbill.domain.results import Failure, Outcome, Reason, Result, SkipReason, Trigger
 from watchbill.domain.schedule import Span, offset_of
 from watchbill.domain.stalls import STALLED
 from watchbill.domain.status import Status
 from watchbill.domain.units import SECOND, Instant
-from watchbill.ports import Coverage, Opening, Storage, StoredResult
+from watchbill.ports import Storage
 
 pytestmark = pytest.mark.anyio
 

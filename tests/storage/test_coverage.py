@@ -16,12 +16,12 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from tests.storage.events import DAY, START, batch, check, deleted, missed, registered, result, skipped
+from watchbill.domain.history import Coverage
 from watchbill.domain.messages import CheckSucceeded, Event
 from watchbill.domain.results import GapReason, Outcome, Trigger
 from watchbill.domain.schedule import offset_of
 from watchbill.domain.stalls import STALLED
 from watchbill.domain.units import SECOND, Instant, Micros, to_datetime
-from watchbill.ports import Coverage
 from watchbill.storage import duckdb_answers, open_storage
 from watchbill.storage.duckdb_connection import connect
 

@@ -30,11 +30,11 @@ from tests.storage.events import (
 from tests.storage.fakes import FailingStorage
 from watchbill.clock import Clock
 from watchbill.domain.errors import StorageError
+from watchbill.domain.history import Batch, Coverage
 from watchbill.domain.messages import CheckRegistered, CheckSucceeded, Event, HeartbeatReceived, SlotsMissed
 from watchbill.domain.results import GapReason, Trigger
 from watchbill.domain.status import Status
 from watchbill.domain.units import SECOND, Instant
-from watchbill.ports import Batch, Coverage
 from watchbill.storage.buffer import Buffer
 from watchbill.storage.writer import FLUSH_ROWS, LARGEST_BATCH, HistoryWriter
 from watchbill.testing import virtual_clock

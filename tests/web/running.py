@@ -15,10 +15,10 @@ from watchbill.domain.checks import Check
 from watchbill.domain.config import Config, LoadedConfig, config_digest
 from watchbill.domain.errors import WatchbillError
 from watchbill.domain.fields import Service
+from watchbill.domain.history import Coverage, StoredResult
 from watchbill.domain.messages import ConfigReloaded, Event, RecordHeartbeat, ReloadConfig
 from watchbill.domain.plan import Change, FieldChange, Plan
 from watchbill.metrics import Metrics
-from watchbill.ports import Coverage, StoredResult
 from watchbill.testing import inline
 from watchbill.web import HttpTally, create_app
 

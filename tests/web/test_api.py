@@ -14,10 +14,10 @@ from tests.web.running import FakeStorage, Site, site_with
 
 from watchbill.domain.checks import Check, parse_check
 from watchbill.domain.errors import StorageError
+from watchbill.domain.history import Coverage, StoredResult
 from watchbill.domain.messages import RecordHeartbeat
 from watchbill.domain.results import Failure, Outcome, Reason, Trigger
 from watchbill.domain.units import SECOND
-from watchbill.ports import Coverage, StoredResult
 from watchbill.web.api import MOST_QUESTIONS
 from watchbill.web.instants import parse_instant
 

@@ -15,8 +15,8 @@ import click
 from watchbill.cli.outside import Outside
 from watchbill.cli.terminal import count, paint, plain, say, seconds, table
 from watchbill.client import DEFAULT_SERVER, Client
+from watchbill.domain.history import Coverage
 from watchbill.domain.units import isoformat, parse_duration, to_instant, to_micros
-from watchbill.ports import Coverage
 
 OUTCOMES = ("success", "failure", "error", "skipped", "excused", "missed")
 QUANTILES = ("p50", "p95", "p99")

@@ -11,6 +11,7 @@ from collections import deque
 from collections.abc import Iterator, Sequence
 from typing import TypeAlias
 
+from watchbill.domain.history import Batch
 from watchbill.domain.messages import (
     CheckDeleted,
     CheckErrored,
@@ -25,7 +26,6 @@ from watchbill.domain.messages import (
 )
 from watchbill.domain.results import GapReason, Trigger
 from watchbill.domain.units import Instant
-from watchbill.ports import Batch
 
 Waiting: TypeAlias = tuple[int, Instant | None, Event]
 """(its place in the order, the earliest instant that is not accounted for before it is written, the event)"""

@@ -18,9 +18,11 @@ import duckdb
 import structlog
 
 from watchbill.domain.errors import StorageError
+from watchbill.domain.history import Batch, Coverage, StoredResult
+from watchbill.domain.opening import Opening
 from watchbill.domain.schedule import Span
 from watchbill.domain.units import SECOND, Instant, Micros
-from watchbill.ports import Batch, Coverage, Opening, StorageStatistics, StoredResult
+from watchbill.ports import StorageStatistics
 from watchbill.storage import duckdb_answers as answers
 from watchbill.storage import duckdb_queries as sql
 from watchbill.storage.duckdb_batch import Writing, write_batch

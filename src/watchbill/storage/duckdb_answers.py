@@ -8,10 +8,11 @@ from typing import Any
 
 import duckdb
 
+from watchbill.domain.history import Coverage, StoredResult
+from watchbill.domain.opening import Opening
 from watchbill.domain.schedule import Span
 from watchbill.domain.status import Status
 from watchbill.domain.units import Instant
-from watchbill.ports import Coverage, Opening, StoredResult
 from watchbill.storage import duckdb_queries as sql
 from watchbill.storage.rows import Row, latest_horizon, result_of, stored_result_of
 

@@ -14,6 +14,7 @@ from typing import Any
 
 import duckdb
 
+from watchbill.domain.history import Batch
 from watchbill.domain.messages import (
     CheckDeleted,
     CheckErrored,
@@ -28,7 +29,6 @@ from watchbill.domain.messages import (
     SlotsMissed,
 )
 from watchbill.domain.units import Instant, to_datetime
-from watchbill.ports import Batch
 from watchbill.storage import duckdb_queries as sql
 from watchbill.storage.ledger import Changes, Identity, Ledger, Revision, SpanRecord
 from watchbill.storage.rows import FACTS_SHARED_FOR, Row, row_of, row_of_skipped, storable

@@ -10,6 +10,7 @@ from collections import Counter, defaultdict
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field, replace
 
+from watchbill.domain.history import Batch, Coverage, StoredResult
 from watchbill.domain.messages import (
     CheckDeleted,
     CheckErrored,
@@ -22,11 +23,12 @@ from watchbill.domain.messages import (
     SlotSkipped,
     SlotsMissed,
 )
+from watchbill.domain.opening import Opening
 from watchbill.domain.results import Outcome, Trigger
 from watchbill.domain.schedule import Span
 from watchbill.domain.status import Flip
 from watchbill.domain.units import SECOND, Instant
-from watchbill.ports import Batch, Coverage, Opening, StorageStatistics, StoredResult
+from watchbill.ports import StorageStatistics
 from watchbill.storage.ledger import Ledger, SpanRecord
 from watchbill.storage.rows import (
     Row,

@@ -10,11 +10,11 @@ import json
 from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
+from watchbill.domain.history import StoredResult
 from watchbill.domain.messages import SlotSkipped
 from watchbill.domain.results import PHASES, Failure, Outcome, Reason, Result, Trigger
 from watchbill.domain.stalls import STALLED
 from watchbill.domain.units import SECOND, Instant, Micros
-from watchbill.ports import StoredResult
 
 LONGEST_MESSAGE = 2_000
 FACTS_SHARED_FOR: Micros = 86_400 * SECOND

@@ -18,6 +18,7 @@ from anyio.abc import TaskStatus
 from watchbill.board import Histogram
 from watchbill.clock import Clock
 from watchbill.domain.errors import StorageError
+from watchbill.domain.history import Batch
 from watchbill.domain.messages import (
     CheckDeleted,
     CheckErrored,
@@ -32,7 +33,7 @@ from watchbill.domain.messages import (
     SlotsMissed,
 )
 from watchbill.domain.units import Instant, to_micros
-from watchbill.ports import Batch, Storage
+from watchbill.ports import Storage
 from watchbill.storage.buffer import Buffer, rows_in
 
 HISTORY_EVENTS = (

@@ -10,13 +10,13 @@ from watchbill.board import CheckState
 from watchbill.domain.checks import Check
 from watchbill.domain.config import LoadedConfig
 from watchbill.domain.errors import ConfigError, WatchbillError
+from watchbill.domain.history import Coverage, StoredResult
 from watchbill.domain.messages import ConfigReloaded
 from watchbill.domain.plan import Change
 from watchbill.domain.results import Outcome, Result, by_precedence
 from watchbill.domain.specs import masked_spec, redact, redactions
 from watchbill.domain.stalls import STALLED
 from watchbill.domain.units import Instant, to_datetime
-from watchbill.ports import Coverage, StoredResult
 
 Json = dict[str, Any]
 
