@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
 from contextlib import asynccontextmanager
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from functools import partial
 from typing import TypeVar
 
@@ -20,7 +20,7 @@ from watchbill.board import Board
 from watchbill.bus import Bus, Handler, Subscriber
 from watchbill.clock import Clock
 from watchbill.domain.checks import Check
-from watchbill.domain.config import Config, LoadedConfig
+from watchbill.domain.config import LoadedConfig
 from watchbill.domain.messages import (
     CheckDeleted,
     CheckErrored,
@@ -44,8 +44,7 @@ from watchbill.domain.messages import (
 from watchbill.domain.opening import Opening
 from watchbill.domain.plan import Plan, predecessor
 from watchbill.domain.results import GapReason
-from watchbill.domain.status import Status
-from watchbill.domain.units import SECOND, Instant, isoformat
+from watchbill.domain.units import SECOND, Instant
 from watchbill.handlers import (
     Registry,
     delete_check,
@@ -53,6 +52,7 @@ from watchbill.handlers import (
     record_heartbeat,
     register_check,
 )
+from watchbill.logbook import log_flip, log_reload, log_service
 from watchbill.metrics import Metrics, Sources
 from watchbill.ports import Execute, Ports
 from watchbill.probes import Kept, make_execute, probers
@@ -61,7 +61,6 @@ from watchbill.scheduler import Scheduler
 from watchbill.storage.writer import HistoryWriter
 
 E = TypeVar("E", bound=Event)
-V = TypeVar("V")
 
 PROBE_GRACE_SECONDS = 5.0
 DRAIN_SECONDS = 5.0
@@ -117,7 +116,8 @@ async def open_app(
     """
     board, registry, bus = Board(), dict[str, Check](), Bus()
     kept = Kept(ports.clock.now)
-    opening = _renamed(await ports.storage.opening(location), loaded.config)
+    opening = await ports.storage.opening(location)
+    opening = opening.renamed(loaded.config.checks, loaded.config.moved)
     execute = execute or make_execute(
         probers(ports.network, ports.clock.now, ports.judge, board.last_seen, kept),
         clock=ports.clock,
@@ -160,7 +160,7 @@ async def open_app(
         at = await _start(app, opening)
         async with anyio.create_task_group() as probing:
             await probing.start(scheduler.run, name="scheduler")
-            group.start_soon(_count_missed, app, _missed_over_restart(opening, at), name="missed slots")
+            group.start_soon(_count_missed, app, opening.missed_until(at), name="missed slots")
             del opening  # ten thousand results
             app.started = True
             try:
@@ -277,55 +277,7 @@ def _sources(given: Sources | None, bus: Bus, scheduler: Scheduler, writer: Hist
     )
 
 
-# --- what is logged of what happens -------------------------------------------------------------------
-
-
-def log_flip(event: CheckStatusChanged) -> None:
-    flip = event.flip
-    say = log.warning if flip.after is Status.DOWN else log.info
-    say("check.flipped", check=flip.check_id, before=flip.before, after=flip.after, at=isoformat(flip.at))
-
-
-def log_service(event: ServiceStatusChanged) -> None:
-    say = log.info if event.after is Status.UP else log.warning
-    say("service.changed", service=event.service, before=event.before, after=event.after)
-
-
-def log_reload(event: ConfigReloaded) -> None:
-    log.info(
-        "config.reloaded" if event.cause != "start" else "config.loaded",
-        cause=event.cause,
-        digest=event.loaded.digest,
-        revision=event.loaded.revision,
-        checks=len(event.loaded.config.checks),
-        **event.plan.counts(),
-    )
-
-
 # --- start --------------------------------------------------------------------------------------------
-
-
-def _renamed(opening: Opening, config: Config) -> Opening:
-    """What history knows under a name that was left while nobody ran, under the new one as well."""
-    known = opening.registered_at
-    former = {
-        check_id: old
-        for check_id in config.checks
-        if check_id not in known and (old := predecessor(check_id, config.moved, known)) is not None
-    }
-
-    def follow(found: Mapping[str, V]) -> dict[str, V]:
-        return {**found, **{new: found[old] for new, old in former.items() if old in found}}
-
-    return replace(
-        opening,
-        spans=follow(opening.spans),
-        rows_since=follow(opening.rows_since),
-        latest=follow(opening.latest),
-        statuses=follow(opening.statuses),
-        registered_at=follow(opening.registered_at),
-        heartbeats=follow(opening.heartbeats),
-    )
 
 
 async def _start(app: App, opening: Opening) -> Instant:
@@ -342,7 +294,7 @@ async def _start(app: App, opening: Opening) -> Instant:
             former = predecessor(check.id, config.moved, opening.registered_at)
             await app.bus.send(RegisterCheck(check, at=at, moved_from=former))
             await anyio.lowlevel.checkpoint()
-    app.board.restore(opening.latest, opening.statuses, _last_seen(opening))
+    app.board.restore(opening.latest, opening.statuses, opening.last_seen())
     plan = Plan(added=tuple(sorted(config.checks)))
     await app.bus.publish(ConfigReloaded(app.loaded, plan, at, "start"))
     return at
@@ -350,33 +302,9 @@ async def _start(app: App, opening: Opening) -> Instant:
 
 def _go_on_after(opening: Opening, clock: Clock) -> None:
     """A wall clock that was set back since the last run must not demand the slots of that run again."""
-    known = [
-        opening.newest,
-        *(result.started_at for result in opening.latest.values()),
-        *(span.opened_at for span in opening.spans.values()),
-        *opening.registered_at.values(),
-        *opening.heartbeats.values(),
-    ]
-    ahead = clock.not_before(max(known, default=0)) + clock.not_before(opening.accounted_until or 0)
+    ahead = clock.not_before(opening.reached()) + clock.not_before(opening.accounted_until or 0)
     if ahead:
         log.warning("clock.behind_history", seconds=ahead / SECOND)
-
-
-def _last_seen(opening: Opening) -> dict[str, Instant]:
-    """Of the checks that were expected until now: what was parked owes no heartbeats for that time."""
-    seen = {**opening.registered_at, **opening.heartbeats}
-    return {check_id: at for check_id, at in seen.items() if check_id in opening.spans}
-
-
-def _missed_over_restart(opening: Opening, until: Instant) -> dict[str, int]:
-    """Slots that fell due while nobody ran, by check."""
-    since = opening.accounted_until
-    if since is None:
-        return {}
-    return {
-        check_id: max(0, span.expected(since - 1, until) - opening.rows_since.get(check_id, 0))
-        for check_id, span in opening.spans.items()
-    }
 
 
 async def _count_missed(app: App, counts: Mapping[str, int]) -> None:
