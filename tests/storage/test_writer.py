@@ -105,6 +105,24 @@ async def test_events_are_committed_together_within_a_second_of_the_first(
     assert writer.statistics().pending == 0
 
 
+async def test_what_comes_during_a_commit_is_committed_within_a_second_too(
+    storage: FailingStorage, clock: Clock
+) -> None:
+    storage.seconds_a_commit = 0.2
+    writer = writer_over(storage, clock)
+    came: dict[Instant, Instant] = {}
+    async with running(writer):
+        for slot in slots("shop", 200):
+            came[slot] = clock.now()
+            writer.accept(success("shop", slot))
+            await anyio.sleep(0.05)
+        await anyio.sleep(1)
+    _, *later = storage.committed  # how long a commit takes is known once there was one
+    took = [at - came[slot] for at, batch in later for slot in rows_of(batch)]
+    assert len(took) > 100
+    assert max(took) <= SECOND
+
+
 async def test_many_rows_do_not_wait(storage: FailingStorage, clock: Clock) -> None:
     writer = writer_over(storage, clock)
     async with running(writer):

@@ -52,7 +52,8 @@ HISTORY_EVENTS = (
 
 CAPACITY = 100_000
 FLUSH_ROWS = 2_500  # a commit costs 7 ms before its first row
-FLUSH_SECONDS = 0.9  # of the second in which a result is promised to be committed; the rest is for the commit
+FLUSH_SECONDS = 0.9  # of the second in which a result is promised to be committed: to wait, and for a commit as long as the last
+LONGEST_FORESEEN_SECONDS = 0.5  # so that a slow store is not given many small batches
 LARGEST_BATCH = 5_000  # events; so a backlog of 100,000 never holds the writer's thread for long
 FIRST_PAUSE_SECONDS = 0.2
 LONGEST_PAUSE_SECONDS = 5.0
@@ -108,6 +109,8 @@ class HistoryWriter:
         self._some = anyio.Event()
         self._plenty = anyio.Event()
         self._commits = Histogram.over(COMMIT_BOUNDS)
+        self._since = 0.0
+        self._last_took = 0.0
         self._rows = 0
         self._failures = 0
         self._healthy = True
@@ -115,7 +118,9 @@ class HistoryWriter:
     def accept(self, event: Event) -> None:
         """Take an event in, to be written soon."""
         self._buffer.put(event)
-        self._some.set()
+        if not self._some.is_set():
+            self._since = self._clock.monotonic()
+            self._some.set()
         if self._buffer.rows >= FLUSH_ROWS:
             self._plenty.set()
 
@@ -155,11 +160,16 @@ class HistoryWriter:
         while True:
             await self._some.wait()
             if not self._behind:
-                with anyio.move_on_after(FLUSH_SECONDS):
+                with anyio.move_on_after(self._patience()):
                     await self._plenty.wait()
             async with self._turn:
                 await self._finish()
                 await self._next_batch()
+
+    def _patience(self) -> float:
+        """How long the first event that waits, which may have come during the last commit, can wait for more."""
+        waited = self._clock.monotonic() - self._since
+        return max(0.0, FLUSH_SECONDS - min(self._last_took, LONGEST_FORESEEN_SECONDS) - waited)
 
     async def _next_batch(self) -> None:
         # One synchronous step: what is pending, and how far accounting has come with exactly that.
@@ -202,7 +212,8 @@ class HistoryWriter:
         started = self._clock.monotonic()
         await self._storage.commit(batch)
         self._batch = None
-        self._commits.observe(self._clock.monotonic() - started)
+        self._last_took = self._clock.monotonic() - started
+        self._commits.observe(self._last_took)
         self._rows += rows_in(batch.events)
         if not self._healthy:
             self._healthy = True
