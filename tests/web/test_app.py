@@ -7,15 +7,19 @@ from collections.abc import AsyncIterator
 from itertools import groupby
 
 import anyio
+import httpx2
 import pytest
+import trio
+import trio.testing
 from anyio.lowlevel import checkpoint
 from structlog.testing import capture_logs
-from tests.metrics.states import OPENMETRICS, declare, probe_of, series_of
+from tests.metrics.states import OPENMETRICS, FixedClock, declare, probe_of, series_of
 from tests.web.running import site_with
 
 from watchbill.board import CheckState
 from watchbill.domain.errors import ConfigError, MassDeleteError, Problem
 from watchbill.domain.messages import ReloadConfig
+from watchbill.metrics.render import PATIENCE_SECONDS
 from watchbill.web import api
 from watchbill.web.answers import Json, check_answer
 from watchbill.web.app import accepts_gzip
@@ -320,13 +324,13 @@ async def test_scrapes_are_made_one_after_the_other(monkeypatch: pytest.MonkeyPa
     site, running, most = site_with(), 0, 0
     expose = site.metrics.expose
 
-    async def noted(accept: str = "") -> tuple[str, list[bytes]]:
+    async def noted(accept: str, *, asked_at: float) -> tuple[str, list[bytes]]:
         nonlocal running, most
         running += 1
         most = max(most, running)
         await checkpoint()
         try:
-            return await expose(accept)
+            return await expose(accept, asked_at=asked_at)
         finally:
             running -= 1
 
@@ -335,3 +339,25 @@ async def test_scrapes_are_made_one_after_the_other(monkeypatch: pytest.MonkeyPa
         for _ in range(3):
             group.start_soon(client.get, "/metrics")
     assert (running, most) == (0, 1)
+
+
+def test_scrapes_that_come_at_once_wait_for_late_slots_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Else the tenth would wait twenty seconds, and scrapers that gave up long ago would hold up the others."""
+    answered: list[float] = []
+
+    async def main() -> None:
+        site, begun = site_with(), anyio.current_time()
+        monkeypatch.setattr(site.metrics, "_slots_are_late", lambda: True)
+        monkeypatch.setattr(FixedClock, "monotonic", lambda _: anyio.current_time())
+
+        async def scrape(client: httpx2.AsyncClient) -> None:
+            await client.get("/metrics")
+            answered.append(anyio.current_time() - begun)
+
+        async with site.client() as client, anyio.create_task_group() as group:
+            for _ in range(10):
+                group.start_soon(scrape, client)
+
+    trio.run(main, clock=trio.testing.MockClock(autojump_threshold=0))
+    assert len(answered) == 10
+    assert max(answered) < PATIENCE_SECONDS + 0.1

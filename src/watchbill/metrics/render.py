@@ -28,7 +28,7 @@ from watchbill.metrics.sources import Sources
 SLICE_SECONDS = 0.001
 PAUSE_SECONDS = 0.005
 PATIENCE_SECONDS = 2.0
-"""For so long in all a scrape lets late probes go first; ten seconds is what Prometheus waits for it."""
+"""For so long from when it was asked for a scrape lets late probes go first; ten seconds is what Prometheus waits for it."""
 
 
 @dataclass(slots=True)
@@ -97,11 +97,14 @@ class Metrics:
         openmetrics = prefers_openmetrics(accept)
         return _type(openmetrics), b"".join(self._parts(rows, openmetrics=openmetrics))
 
-    async def expose(self, accept: str = "") -> tuple[str, list[bytes]]:
-        """The same in parts, letting others run in between. A check deleted meanwhile is not there."""
+    async def expose(self, accept: str = "", *, asked_at: float | None = None) -> tuple[str, list[bytes]]:
+        """The same in parts, letting others run in between. A check deleted meanwhile is not there.
+
+        ``asked_at``: since when (monotonic) somebody waits for it, maybe behind other scrapes: now, if nothing is said.
+        """
         now, monotonic = self._clock.now(), self._clock.monotonic
         rows: dict[str, Row] = {}
-        patience = monotonic() + PATIENCE_SECONDS
+        patience = (monotonic() if asked_at is None else asked_at) + PATIENCE_SECONDS
         slice_ends = monotonic() + SLICE_SECONDS
         for check_id, state in list(self._board.checks.items()):
             rows[check_id] = self._row(state, now)

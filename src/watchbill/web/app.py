@@ -95,8 +95,11 @@ class Site:
 
     async def metrics(self, request: Request) -> Response:
         zipped = accepts_gzip(request.headers.get("accept-encoding", ""))
+        asked_at = self._running.clock.monotonic()
         async with self._exposing:
-            content_type, body = await self._running.metrics.expose(request.headers.get("accept", ""))
+            content_type, body = await self._running.metrics.expose(
+                request.headers.get("accept", ""), asked_at=asked_at
+            )
             if zipped:
                 body = await self._parts.offload(gzipped, body)
         headers = {"Content-Type": content_type, "Vary": "Accept, Accept-Encoding"}

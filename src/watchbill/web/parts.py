@@ -14,9 +14,9 @@ from watchbill.web.large import Outbox
 
 
 class Exposition(Protocol):
-    """``/metrics``: content type and body, in parts."""
+    """``/metrics``: content type and body, in parts. ``asked_at``: since when somebody waits for it, on the monotonic clock."""
 
-    async def expose(self, accept: str) -> tuple[str, list[bytes]]: ...
+    async def expose(self, accept: str, *, asked_at: float) -> tuple[str, list[bytes]]: ...
 
 
 class Running(Protocol):
