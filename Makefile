@@ -5,13 +5,15 @@ BIN    := $(VENV)/bin
 CONFIG ?= checks.example.yaml
 RUN_ARGS ?=
 BENCH ?=
+# Two processes, since half of the tests' time is waiting; a file's tests stay together, and in their order.
+TESTS ?= -n 2 --dist loadfile --no-loadscope-reorder
 
 .DEFAULT_GOAL := help
 .PHONY: help run test check format generate bench prove dist clean test-deps
 
 help:
 	@echo "make run      install and run the exporter with $(CONFIG); see http://127.0.0.1:9876"
-	@echo "make test     install what tests need, run checks and all tests"
+	@echo "make test     install what tests need, run checks and all tests (TESTS='tests/net': a part of them, in one process)"
 	@echo "make check    ruff, mypy, import-linter, generated files current"
 	@echo "make generate write the generated files anew (JSON Schema, dashboards, tables in docs)"
 	@echo "make bench    measure the probe path beside blackbox_exporter (BENCH='ratios --runs 1': a part of it)"
@@ -35,7 +37,7 @@ run: $(VENV)/installed
 	$(BIN)/watchbill run $(CONFIG) $(RUN_ARGS)
 
 test: $(VENV)/installed-test test-deps check
-	$(BIN)/python -m pytest
+	$(BIN)/python -m pytest $(TESTS)
 
 test-deps:
 	@sh scripts/install-test-programs.sh

@@ -21,11 +21,20 @@ HANG_GUARD_SECONDS = 60.0
 _OPENER = urllib.request.build_opener(urllib.request.ProxyHandler({}))
 
 
+_RESERVED: list[socket.socket] = []
+
+
 def free_port() -> int:
-    with socket.socket() as bound:
-        bound.bind(("127.0.0.1", 0))
-        port: int = bound.getsockname()[1]
-        return port
+    """A port on which nothing listens, and which the kernel gives to no other test while this process lives.
+
+    It stays bound, with SO_REUSEADDR and never listening: who asks for it by its number, with the same option, gets it.
+    """
+    bound = socket.socket()
+    bound.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+    bound.bind(("127.0.0.1", 0))
+    _RESERVED.append(bound)
+    port: int = bound.getsockname()[1]
+    return port
 
 
 @dataclass

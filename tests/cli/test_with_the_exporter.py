@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import subprocess
 from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from xml.etree import ElementTree
 
@@ -66,17 +67,31 @@ class Watch:
         return self.run("plan", "checks.yaml", "--detailed-exitcode")
 
 
-@pytest.fixture
-def watch(tmp_path: Path) -> Iterator[Watch]:
+@contextmanager
+def watching(where: Path) -> Iterator[Watch]:
     port = free_port()
-    folder = tmp_path / "declared"
+    folder = where / "declared"
     folder.mkdir()
     found = Watch.__new__(Watch)
     found.folder, found.port = folder, port
     found.rotate("first-canary")
     found.declare(FIRST)
-    with exporter(folder / "checks.yaml", tmp_path / "run", port=port) as running:
+    with exporter(folder / "checks.yaml", where / "run", port=port) as running:
         found.running = running
+        yield found
+
+
+@pytest.fixture
+def watch(tmp_path: Path) -> Iterator[Watch]:
+    """For a test that declares something else."""
+    with watching(tmp_path) as found:
+        yield found
+
+
+@pytest.fixture(scope="module")
+def unchanged(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Watch]:
+    """For all tests that only look."""
+    with watching(tmp_path_factory.mktemp("unchanged")) as found:
         yield found
 
 
@@ -122,13 +137,13 @@ def test_a_refused_configuration_lists_the_same_mistakes_as_validate(watch: Watc
     assert reloaded.stderr.splitlines()[:-1] == validated.stdout.splitlines()[:-1]
 
 
-def test_a_report_accounts_for_every_slot(watch: Watch) -> None:
+def test_a_report_accounts_for_every_slot(unchanged: Watch) -> None:
     def stored() -> bool:
-        rows = json.loads(watch.run("report", "--format", "json").stdout)["rows"]
+        rows = json.loads(unchanged.run("report", "--format", "json").stdout)["rows"]
         return len(rows) == 4 and all(row["success"] + row["failure"] >= 2 for row in rows)
 
-    watch.running.until("two slots of each check are stored", stored)
-    rows = {row["id"]: row for row in json.loads(watch.run("report", "--format", "json").stdout)["rows"]}
+    unchanged.running.until("two slots of each check are stored", stored)
+    rows = {row["id"]: row for row in json.loads(unchanged.run("report", "--format", "json").stdout)["rows"]}
     assert {check_id: row["uptime"] for check_id, row in rows.items()} == {
         "page": 1.0,
         "port": 1.0,
@@ -136,12 +151,12 @@ def test_a_report_accounts_for_every_slot(watch: Watch) -> None:
         "job": 1.0,
     }
     assert {row["unaccounted"] for row in rows.values()} == {0}
-    services = json.loads(watch.run("report", "--by", "service", "--format", "json").stdout)["rows"]
+    services = json.loads(unchanged.run("report", "--by", "service", "--format", "json").stdout)["rows"]
     assert [(row["service"], row["checks"]) for row in services] == [("", 2), ("own", 2)]
 
 
-def test_probe_tells_good_from_bad_and_leaves_heartbeats_out(watch: Watch) -> None:
-    answer = watch.run("probe", "checks.yaml")
+def test_probe_tells_good_from_bad_and_leaves_heartbeats_out(unchanged: Watch) -> None:
+    answer = unchanged.run("probe", "checks.yaml")
     assert (answer.returncode, answer.stderr) == (
         1,
         "left out: 1 check (a heartbeat, which waits to be called)\n",
@@ -149,13 +164,13 @@ def test_probe_tells_good_from_bad_and_leaves_heartbeats_out(watch: Watch) -> No
     verdicts = [line.split()[:2] for line in answer.stdout.splitlines() if not line.startswith(" ")]
     assert verdicts == [["ok", "page"], ["ok", "port"], ["FAIL", "nobody"], ["3", "checks:"]]
     assert "refused: " in answer.stdout
-    assert watch.run("probe", "checks.yaml", "page", "port").returncode == 0
-    suite = ElementTree.fromstring(watch.run("probe", "checks.yaml", "--format", "junit").stdout)
+    assert unchanged.run("probe", "checks.yaml", "page", "port").returncode == 0
+    suite = ElementTree.fromstring(unchanged.run("probe", "checks.yaml", "--format", "junit").stdout)
     assert (suite.get("tests"), suite.get("failures"), suite.get("errors")) == ("3", "1", "0")
 
 
-def test_probe_of_a_url_shows_its_phases(watch: Watch) -> None:
-    answer = watch.run("probe", f"{watch.running.url}/-/healthy")
+def test_probe_of_a_url_shows_its_phases(unchanged: Watch) -> None:
+    answer = unchanged.run("probe", f"{unchanged.running.url}/-/healthy")
     assert (answer.returncode, answer.stderr) == (0, "")
     phases = [line.split()[0] for line in answer.stdout.splitlines() if line.startswith("      ")]
     assert phases[:4] == ["resolve", "connect", "processing", "transfer"]
@@ -168,43 +183,43 @@ def test_probe_of_a_url_shows_its_phases(watch: Watch) -> None:
         (["job"], "job is a heartbeat: it waits to be called and cannot be probed"),
     ],
 )
-def test_an_id_that_cannot_be_probed_is_a_usage_error(watch: Watch, ids: list[str], said: str) -> None:
-    answer = watch.run("probe", "checks.yaml", *ids)
+def test_an_id_that_cannot_be_probed_is_a_usage_error(unchanged: Watch, ids: list[str], said: str) -> None:
+    answer = unchanged.run("probe", "checks.yaml", *ids)
     assert answer.returncode == 2
     assert said in answer.stderr
 
 
-def test_a_second_exporter_says_what_is_taken(watch: Watch) -> None:
-    place = f"127.0.0.1:{watch.port}"
-    port = watch.run("run", "checks.yaml", "--listen", place, "--storage", "memory:")
-    store = watch.run(
+def test_a_second_exporter_says_what_is_taken(unchanged: Watch) -> None:
+    place = f"127.0.0.1:{unchanged.port}"
+    port = unchanged.run("run", "checks.yaml", "--listen", place, "--storage", "memory:")
+    store = unchanged.run(
         "run",
         "checks.yaml",
         "--listen",
         f"127.0.0.1:{free_port()}",
         "--storage",
-        str(watch.running.storage),
+        str(unchanged.running.storage),
     )
     assert [answer.returncode for answer in (port, store)] == [1, 1]
     assert place in port.stderr
-    assert str(watch.running.process.pid) in store.stderr
+    assert str(unchanged.running.process.pid) in store.stderr
     assert "Traceback" not in port.stderr + store.stderr
 
 
-def test_a_bad_configuration_ends_the_exporter_with_two_and_its_mistakes(watch: Watch) -> None:
-    (watch.folder / "bad.yaml").write_text("version: 1\nchecks:\n  a: {type: http, ulr: x}\n")
-    answer = watch.run("run", "bad.yaml", "--listen", f"127.0.0.1:{free_port()}", "--storage", "memory:")
+def test_a_bad_configuration_ends_the_exporter_with_two_and_its_mistakes(unchanged: Watch) -> None:
+    (unchanged.folder / "bad.yaml").write_text("version: 1\nchecks:\n  a: {type: http, ulr: x}\n")
+    answer = unchanged.run("run", "bad.yaml", "--listen", f"127.0.0.1:{free_port()}", "--storage", "memory:")
     assert (answer.returncode, answer.stdout) == (2, "")
     assert "bad.yaml:3:19: unknown key `ulr`; did you mean `url`?" in answer.stderr.splitlines()
 
 
-def test_the_client_lists_the_checks_as_they_stand(watch: Watch) -> None:
-    with Client(watch.running.url) as client:
+def test_the_client_lists_the_checks_as_they_stand(unchanged: Watch) -> None:
+    with Client(unchanged.running.url) as client:
 
         def judged() -> bool:
             return all(check.status != "unknown" for check in client.checks())
 
-        watch.running.until("every check has a verdict", judged)
+        unchanged.running.until("every check has a verdict", judged)
         found = [(check.id, check.type, check.service, check.status) for check in client.checks()]
     assert found == [
         ("page", "http", "own", "up"),

@@ -43,7 +43,7 @@ def rows(storage: Path, sql: str) -> list[tuple[object, ...]]:
 
 def test_stopping_stores_everything_that_was_produced_and_leaves_nothing(tmp_path: Path) -> None:
     port = free_port()
-    config = config_with(tmp_path, self_checks(port))
+    config = config_with(tmp_path, self_checks(port, 50))
     with exporter(config, tmp_path / "run", "--log-level", "debug", port=port) as running:
         process = psutil.Process(running.process.pid)
         running.hang_up()  # so that a loading process has been there, too
@@ -250,7 +250,7 @@ def test_a_rotated_secret_is_seen_by_a_reload_as_changed(tmp_path: Path) -> None
 
 def test_a_stderr_that_nobody_reads_delays_no_probe(tmp_path: Path) -> None:
     port = free_port()
-    config = config_with(tmp_path, self_checks(port, 20))
+    config = config_with(tmp_path, self_checks(port, 60))
     reading, writing = os.pipe()
     line = command(
         "run", str(config), "--listen", f"127.0.0.1:{port}", "--storage", str(tmp_path / "h.duckdb"),
@@ -279,10 +279,10 @@ def test_a_target_that_hangs_costs_nobody_else_anything(tmp_path: Path) -> None:
     with socket.create_server(("127.0.0.1", 0)) as hung:  # accepts, and never answers
         port = free_port()
         hanging = "".join(
-            f"  hangs{number}: {{type: http, url: 'http://127.0.0.1:{hung.getsockname()[1]}/', interval: 2s}}\n"
+            f"  hangs{number}: {{type: http, url: 'http://127.0.0.1:{hung.getsockname()[1]}/', interval: 1s}}\n"
             for number in range(20)
         )
-        config = config_with(tmp_path, self_checks(port) + hanging)
+        config = config_with(tmp_path, self_checks(port, 40) + hanging)
         with exporter(config, tmp_path / "run", port=port) as running:
             running.until(
                 "the hanging ones have failed three times each",
