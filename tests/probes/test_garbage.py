@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 
 from tests.probes.support import open_prober
-from tests.servers import LOOPBACK, Authority, Conversation, hang, http_server, response, serving
+from tests.servers import LOOPBACK, Authority, Conversation, closed_port, hang, http_server, response, serving
 from watchbill.domain.results import Outcome
 
 pytestmark = pytest.mark.anyio
@@ -92,4 +92,14 @@ async def test_a_tcp_probe_leaves_no_cycle() -> None:
         with cycles() as found:
             for _ in range(PROBES):
                 await probe("tcp", host=LOOPBACK, port=server.port)
+    assert found == []
+
+
+async def test_a_name_server_that_is_gone_leaves_no_cycle() -> None:
+    async with open_prober() as probe:
+        declared = {"url": "http://shop.example/", "resolver": f"{LOOPBACK}:{closed_port()}"}
+        assert (await probe("http", **declared)).outcome is Outcome.ERROR
+        with cycles() as found:
+            for _ in range(PROBES):
+                await probe("http", **declared)
     assert found == []

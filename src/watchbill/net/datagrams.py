@@ -128,7 +128,7 @@ class DatagramPair:
     def _raise_reported(self) -> None:
         error, self._error = self._error, None
         if error is not None:
-            raise error
+            raise NetworkError(error.reason, error.message)  # itself it would be in a cycle with this frame
 
     def _wake(self) -> None:
         if self._reader is not None and not self._reader.done():

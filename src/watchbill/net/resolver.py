@@ -196,13 +196,13 @@ class Resolver:
 
     async def _both(self, name: dns.name.Name, choice: IpChoice | None, conf: ResolvConf) -> _Found:
         found: dict[str, _Found] = {}
-        errors: list[NetworkError] = []
+        errors: list[tuple[Reason, str]] = []  # kept as exceptions they would be in a cycle with this frame
 
         async def ask(record: str) -> None:
             try:
                 found[record] = await self._records(name, record, conf)
             except NetworkError as error:
-                errors.append(error)
+                errors.append((error.reason, error.message))
             else:
                 if any(self._prefers(address, choice) for address in found[record].addresses):
                     group.cancel_scope.cancel()
@@ -211,7 +211,7 @@ class Resolver:
             for record in ("AAAA", "A"):
                 group.start_soon(partial(ask, record), name=f"resolve {record}")
         if not any(answer.addresses for answer in found.values()) and errors:
-            raise errors[0]
+            raise NetworkError(*errors[0])
         return _joined(*(found[record] for record in ("A", "AAAA") if record in found))
 
     async def _records(self, name: dns.name.Name, record: str, conf: ResolvConf) -> _Found:
