@@ -15,14 +15,14 @@ import anyio
 
 PERIOD_SECONDS = 5.0
 FULL_EVERY = 6
-MOST_LOOKED_AT = 80_000
-"""Objects that a full collection may look at: some 20 ms."""
-YOUNG = 20_000
-"""Objects made and not yet freed when young ones are looked at: some 2 ms. With Python's own 700 that is done 65 times a second at
-3,000 probes a second, all of it in vain (4 % of a probe), since a probe leaves no cycle and its result is freed once committed."""
+MOST_LOOKED_AT = 30_000
+"""Objects that a full collection may look at: 3 ms, and 20 where none of them is in the processor's caches."""
+YOUNG = 10_000
+"""Objects made and not yet freed when young ones are looked at: a millisecond or two. With Python's own 700 that is done 65 times a
+second at 3,000 probes a second, all of it in vain (4 % of a probe), since a probe leaves no cycle and its result is freed once committed."""
 MIDDLE = 1
-"""Collections of young objects before those that outlived them are looked at again: 60,000 objects at most, some 6 ms. With Python's
-own 10 they were 200,000 by the next reload, whose :func:`settle` then took 60 ms."""
+"""Collections of young objects before those that outlived them are looked at again: 30,000 objects at most. With ten (Python's own)
+and 20,000 young ones :func:`settle` took 60 ms after a reload."""
 NEVER = 1 << 30
 GROWN = 200_000
 """Objects frozen since everything was last looked at, beyond half of what was left then, that make it time to do so again: what was
@@ -60,14 +60,19 @@ async def tend() -> None:
     while True:
         for _ in range(FULL_EVERY):
             await anyio.sleep(PERIOD_SECONDS)
-            if sum(len(gc.get_objects(generation=age)) for age in (1, 2)) > MOST_LOOKED_AT:
+            if much := _old() > MOST_LOOKED_AT:
                 settle()
         if settled is not None and gc.get_freeze_count() > settled * 3 // 2 + GROWN:
             gc.unfreeze()
             gc.collect()
             gc.freeze()
             settled = None
-        else:
+        elif not much:
             gc.collect()
         if settled is None:
             settled = gc.get_freeze_count()
+
+
+def _old() -> int:
+    """Objects that have outlived a collection and are not frozen."""
+    return sum(len(gc.get_objects(generation=age)) for age in (1, 2))
