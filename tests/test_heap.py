@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gc
+import sys
 from collections.abc import Iterator
 
 import anyio
@@ -41,27 +42,22 @@ def test_what_was_built_is_frozen_without_its_garbage() -> None:
     with heap.tended():
         Ring()
         kept = [Ring() for _ in range(100)]
-        heap.settle()
+        heap.Heap().settle()
         assert rings() == 0  # none is left to be looked at
         gc.unfreeze()
         assert rings() == len(kept)
 
 
 @pytest.mark.parametrize(
-    ("most", "left"), [(1_000_000, 0), (0, 100)], ids=["few are collected", "many are frozen"]
+    ("under_way", "left"), [(0, 0), (heap.MANY + 1, 100)], ids=["few are collected", "many are frozen"]
 )
-def test_old_garbage_is_collected_where_that_is_quick(
-    monkeypatch: pytest.MonkeyPatch, most: int, left: int
-) -> None:
-    monkeypatch.setattr(heap, "MOST_LOOKED_AT", most)
-
+def test_young_garbage_is_looked_for_where_few_probes_are_under_way(under_way: int, left: int) -> None:
     async def main() -> None:
         with heap.tended():
             kept = [Ring() for _ in range(100)]
-            gc.collect(1)  # they are old now
             kept.clear()
-            with anyio.move_on_after(heap.PERIOD_SECONDS * (heap.FULL_EVERY + 0.5)):
-                await heap.tend()
+            with anyio.move_on_after(1.5 * heap.PERIOD_SECONDS):
+                await heap.Heap(lambda: under_way).tend()
             assert rings() == 0
             gc.unfreeze()
             assert rings() == left
@@ -69,21 +65,41 @@ def test_old_garbage_is_collected_where_that_is_quick(
     trio.run(main, clock=trio.testing.MockClock(autojump_threshold=0))
 
 
-def test_garbage_that_was_frozen_is_found_once_much_has_been(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(heap, "MOST_LOOKED_AT", 0)
+def test_garbage_that_was_frozen_is_found_once_memory_has_grown(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(heap, "GROWN", 0)
 
     async def main() -> None:
         with heap.tended():
             async with anyio.create_task_group() as group:
-                group.start_soon(heap.tend)
-                await anyio.sleep(heap.PERIOD_SECONDS * (heap.FULL_EVERY + 0.5))
-                kept = [Ring() for _ in range(gc.get_freeze_count())]
-                await anyio.sleep(heap.PERIOD_SECONDS)  # frozen while somebody held them
+                group.start_soon(heap.Heap().tend)
+                await anyio.sleep(1.5 * heap.LOOKED_EVERY_SECONDS)
+                kept = [Ring() for _ in range(sys.getallocatedblocks() // 2)]
+                await anyio.sleep(2 * heap.PERIOD_SECONDS)  # frozen while somebody held them
                 kept.clear()
-                await anyio.sleep(heap.PERIOD_SECONDS * heap.FULL_EVERY)
+                await anyio.sleep(heap.LOOKED_EVERY_SECONDS)
                 group.cancel_scope.cancel()
             gc.unfreeze()
             assert rings() == 0
+
+    trio.run(main, clock=trio.testing.MockClock(autojump_threshold=0))
+
+
+def test_what_was_built_is_usual_from_then_on(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(heap, "GROWN", 0)
+
+    async def main() -> None:
+        one = heap.Heap()
+        with heap.tended():
+            async with anyio.create_task_group() as group:
+                group.start_soon(one.tend)
+                await anyio.sleep(1.5 * heap.LOOKED_EVERY_SECONDS)
+                kept = [Ring() for _ in range(sys.getallocatedblocks() // 2)]
+                one.settle()
+                kept.clear()
+                await anyio.sleep(heap.LOOKED_EVERY_SECONDS)
+                group.cancel_scope.cancel()
+            assert rings() == 0
+            gc.unfreeze()
+            assert rings() > 0  # nothing was looked for
 
     trio.run(main, clock=trio.testing.MockClock(autojump_threshold=0))

@@ -1,33 +1,33 @@
 """Python's cyclic garbage collection, kept from holding the event loop.
 
-A full collection looks at every object that is not frozen: 77 to 341 ms where ten thousand checks are loaded. So what
-lives for long is frozen, and a full collection happens only here, where few objects are left to be looked at. Those of
-young objects take a millisecond or two and go on, though not as often as Python would have it.
+A full collection looks at every object that is not frozen: 77 to 341 ms where ten thousand checks are loaded. Freezing
+costs nothing, however much there is. So what has lived for a second is frozen, and a collection finds little to look at. A
+probe leaves no cycle, so there is hardly any garbage that only a collection finds; what of it was frozen while somebody
+still held it is looked for once memory has grown by much.
 """
 
 from __future__ import annotations
 
 import gc
-from collections.abc import Iterator
+import sys
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
 import anyio
 
-PERIOD_SECONDS = 5.0
-FULL_EVERY = 6
-MOST_LOOKED_AT = 30_000
-"""Objects that a full collection may look at: 3 ms, and 20 where none of them is in the processor's caches."""
+PERIOD_SECONDS = 1.0
+MANY = 300
+"""Probes under way whose objects are frozen unseen: a thousand that hang have 70,000 of them, 90 ms to look at."""
 YOUNG = 10_000
 """Objects made and not yet freed when young ones are looked at: a millisecond or two. With Python's own 700 that is done 65 times a
-second at 3,000 probes a second, all of it in vain (4 % of a probe), since a probe leaves no cycle and its result is freed once committed."""
+second at 3,000 probes a second, all of it in vain (4 % of a probe): its result is freed once committed."""
 MIDDLE = 1
-"""Collections of young objects before those that outlived them are looked at again: 30,000 objects at most. With ten (Python's own)
-and 20,000 young ones :func:`settle` took 60 ms after a reload."""
+"""Collections of young objects before those that outlived them are looked at again."""
 NEVER = 1 << 30
-GROWN = 200_000
-"""Objects frozen since everything was last looked at, beyond half of what was left then, that make it time to do so again: what was
-frozen while a probe held it may have become garbage in a cycle, which nobody else finds. It takes hundreds of milliseconds (marked as
-a stall of our own), where memory would grow for as long as thousands of targets hang."""
+LOOKED_EVERY_SECONDS = 60.0
+GROWN = 1_000_000
+"""Blocks of memory in use beyond one and a half times as many as were usual, which make it time to look at everything. It takes
+hundreds of milliseconds with ten thousand checks, marked as a stall of our own; memory would grow without end otherwise."""
 
 
 @contextmanager
@@ -45,34 +45,40 @@ def tended() -> Iterator[None]:
         gc.unfreeze()
 
 
-def settle() -> None:
-    """After something large was built: it stays, so it is frozen.
+class Heap:
+    """``under_way``: how many probes are, whose objects live as long as they do."""
 
-    So is garbage in a cycle that has grown old by now, and what becomes such garbage later; :func:`tend` sees to it.
-    """
-    gc.collect(1)
-    gc.freeze()
+    def __init__(self, under_way: Callable[[], int] = lambda: 0) -> None:
+        self._under_way = under_way
+        self._usual: int | None = None
 
+    def settle(self) -> None:
+        """After something large was built: it stays, so it is frozen, and what is in use now is usual."""
+        self._freeze()
+        self._usual = None
 
-async def tend() -> None:
-    """Now and then collect what little there is; much is what was worked out once per check, when it was first probed."""
-    settled: int | None = None
-    while True:
-        for _ in range(FULL_EVERY):
+    async def tend(self) -> None:
+        """Freeze what has lived for a while, and now and then see whether that was right."""
+        waited = 0.0
+        while True:
             await anyio.sleep(PERIOD_SECONDS)
-            if much := _old() > MOST_LOOKED_AT:
-                settle()
-        if settled is not None and gc.get_freeze_count() > settled * 3 // 2 + GROWN:
+            self._freeze()
+            waited += PERIOD_SECONDS
+            if waited >= LOOKED_EVERY_SECONDS:
+                waited = 0.0
+                self._look()
+
+    def _freeze(self) -> None:
+        if self._under_way() <= MANY:
+            gc.collect(1)
+        gc.freeze()
+
+    def _look(self) -> None:
+        in_use = sys.getallocatedblocks()
+        if self._usual is None:
+            self._usual = in_use
+        elif in_use > self._usual * 3 // 2 + GROWN:
             gc.unfreeze()
             gc.collect()
             gc.freeze()
-            settled = None
-        elif not much:
-            gc.collect()
-        if settled is None:
-            settled = gc.get_freeze_count()
-
-
-def _old() -> int:
-    """Objects that have outlived a collection and are not frozen."""
-    return sum(len(gc.get_objects(generation=age)) for age in (1, 2))
+            self._usual = None

@@ -149,6 +149,11 @@ class Scheduler:
         return self._clock.now() - earliest > tick_length(self._agenda.slots_per_second) + LATE
 
     @property
+    def under_way(self) -> int:
+        """How many probes are."""
+        return len(self._dispatcher.running)
+
+    @property
     def last_tick(self) -> Instant:
         return self._last_tick
 

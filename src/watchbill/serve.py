@@ -20,7 +20,7 @@ import anyio
 import anyio.to_thread
 import structlog
 
-from watchbill import heap, systemd
+from watchbill import systemd
 from watchbill.app import App, open_app
 from watchbill.bus import Bus
 from watchbill.clock import Timeline
@@ -29,6 +29,7 @@ from watchbill.domain.config import LoadedConfig
 from watchbill.domain.errors import WatchbillError
 from watchbill.domain.messages import ConfigReloaded, ReloadConfig
 from watchbill.domain.results import Result, Trigger
+from watchbill.heap import Heap, tended
 from watchbill.log import LineWriter, open_log
 from watchbill.metrics import Sources
 from watchbill.net import open_network
@@ -73,7 +74,7 @@ def run(options: Options) -> int:
     loader.start()
     _raise_descriptor_limit()
     sys.setswitchinterval(LONGEST_WAIT_FOR_THREADS_SECONDS)
-    with heap.tended(), open_log(level=options.log_level, form=options.log_format) as lines:
+    with tended(), open_log(level=options.log_level, form=options.log_format) as lines:
         try:
             sockets = bind(options.listen)
             return anyio.run(
@@ -122,6 +123,7 @@ async def _main(options: Options, loader: Loader, sockets: Sequence[socket], lin
                 version=version("watchbill"),
             )
         )
+        heap = Heap(lambda: app.scheduler.under_way)
         app.bus.subscribe(ConfigReloaded, lambda _: heap.settle(), name="heap")
         web = create_app(
             app,
