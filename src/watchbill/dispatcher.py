@@ -119,18 +119,21 @@ class Dispatcher:
 
     def _start_waiting(self) -> None:
         """As far as there is capacity: slots first, then newcomers whose slot has not come yet."""
+        runners = self._runners
+        if runners is None:
+            return
         while self._queue and self._may_start():
             entry = self._queue.popleft()
             slot, entry.waiting = entry.waiting, None
             if slot is not None:
-                self._start(entry, slot, Trigger.SCHEDULE)
+                self._start(runners, entry, slot, Trigger.SCHEDULE)
         while self._newcomers and self._may_start():
             entry = self._newcomers.popleft()
             if self._is_in_want(entry):
-                self._start(entry, self._clock.now(), Trigger.REGISTERED)
+                self._start(runners, entry, self._clock.now(), Trigger.REGISTERED)
 
     def _may_start(self) -> bool:
-        return len(self.running) < self._capacity and self._runners is not None and not self._stopping
+        return len(self.running) < self._capacity and not self._stopping
 
     def _is_in_want(self, entry: Entry) -> bool:
         """Whether a probe outside the slots would tell what no slot has told or is about to."""
@@ -140,11 +143,10 @@ class Dispatcher:
         latest = self._latest_result(entry.check_id)
         return latest is None or self._clock.now() - latest >= entry.interval
 
-    def _start(self, entry: Entry, slot: Instant, trigger: Trigger) -> None:
-        assert self._runners is not None  # noqa: S101 - `_may_start` has looked
+    def _start(self, runners: Runners, entry: Entry, slot: Instant, trigger: Trigger) -> None:
         running = entry.running = Running(entry, slot, trigger)
         self.running.add(running)
-        self._runners.start(running)
+        runners.start(running)
 
     async def _probe(self, running: Running) -> None:
         started_at = self._clock.now()
