@@ -87,11 +87,15 @@ class Meter:
 
 def described(peer: str) -> str:
     """One line that names machine, programs and day, for people who compare tables."""
+    return f"{datetime.datetime.now(datetime.UTC).date().isoformat()}: {named()}; {peer}"
+
+
+def named() -> str:
+    """The machine and our own programs."""
     found = re.search(r"^model name\s*: (.+)$", Path("/proc/cpuinfo").read_text(), re.MULTILINE)
     model = found[1].strip() if found else platform.machine()
     libraries = ", ".join(f"{name} {version(name)}" for name in ("uvloop", "httptools", "duckdb"))
-    day = datetime.datetime.now(datetime.UTC).date().isoformat()
     return (
-        f"{day}: {model}, {len(CORES)} cores, Linux {platform.release()}, Python {platform.python_version()}, "
-        f"Watchbill {version('watchbill')} ({libraries}); {peer}"
+        f"{model}, {len(CORES)} cores, Linux {platform.release()}, Python {platform.python_version()}, "
+        f"Watchbill {version('watchbill')} ({libraries})"
     )

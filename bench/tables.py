@@ -39,12 +39,12 @@ class Table:
         return "\n".join([*aligned, *self.notes]).rstrip()
 
 
-def written(page: str, name: str, text: str) -> str:
-    """The page with this between the markers of that name.
+def written(page: str, name: str, text: str, *, kind: str = "bench") -> str:
+    """The page with this between the markers of that kind and name.
 
     :raises LookupError: the page has no such markers.
     """
-    place = re.compile(rf"(<!-- bench: {name} -->\n).*?(<!-- end -->)", re.DOTALL)
+    place = re.compile(rf"(<!-- {kind}: {name} -->\n).*?(<!-- end -->)", re.DOTALL)
     if not place.search(page):
         raise LookupError(f"no place for {name} in the page")
     return place.sub(lambda match: f"{match[1]}\n{text}\n\n{match[2]}", page, count=1)

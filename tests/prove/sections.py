@@ -1,0 +1,22 @@
+"""The proofs by name, and the module of each, which has ``prove(folder: Path, *, full: bool) -> list[Claim]``.
+
+They stand in the order in which ``make prove`` runs them. One whose module is missing is an error of the run.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from importlib import import_module
+from typing import TypeAlias
+
+from tests.proof import Claim
+
+Prove: TypeAlias = Callable[..., list[Claim]]
+
+SECTIONS: dict[str, str] = {}
+
+
+def load(module: str) -> Prove:
+    """:raises ImportError, AttributeError: there is no such module, or it proves nothing."""
+    prove: Prove = import_module(module).prove
+    return prove
