@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import time
 from collections.abc import Callable
 from pathlib import Path
 
@@ -90,7 +91,7 @@ def test_a_folder_that_never_stands_still_is_an_error(
     config_map: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(Reading, "torn", lambda _: True)
-    with pytest.raises(ConfigError, match="was replaced 5 times while it was read; try again"):
+    with pytest.raises(ConfigError, match="changed 5 times while it was read; try again"):
         load(config_map, environ={})
 
 
@@ -108,6 +109,62 @@ def test_a_root_that_is_a_link_is_one_generation_too(tmp_path: Path) -> None:
     (tmp_path / "next").rename(tmp_path / "current")
     assert reading.torn()
     assert generations(tmp_path / "current") == {"g2"}
+
+
+WHOLE = "version: 1\nchecks:\n  a: {type: icmp, host: x, description: g1}\n  b: {type: icmp, host: x, description: g1}\n"
+CUTS = {
+    "where it is valid": WHOLE.index("  b:"),
+    "in the middle of a line": WHOLE.index("b:"),
+    "before all of it": 0,
+}
+
+
+@pytest.mark.parametrize("cut", CUTS)
+def test_a_file_that_is_written_in_two_parts_is_not_read_between_them(
+    cut: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The one who writes pauses for less than a reload waits for a file that was written to just now."""
+    file = tmp_path / "checks.yaml"
+    file.write_text(WHOLE[: CUTS[cut]])
+
+    def go_on_writing(_: float) -> None:
+        file.write_text(WHOLE)
+        os.utime(file, (1, 1))  # long ago
+
+    monkeypatch.setattr(time, "sleep", go_on_writing)
+    assert list(load(file, environ={}, patient=True).config.checks) == ["a", "b"]
+
+
+def test_a_file_that_is_renamed_over_before_it_is_read_is_whole(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    file = tmp_path / "checks.yaml"
+    file.write_text(WHOLE)
+
+    def replace_it(_: float) -> None:
+        os.utime(file, (1, 1))
+        (tmp_path / "aside").write_text(WHOLE[: CUTS["where it is valid"]])
+        (tmp_path / "aside").rename(file)
+
+    monkeypatch.setattr(time, "sleep", replace_it)
+    assert list(load(file, environ={}, patient=True).config.checks) == ["a", "b"]
+
+
+def test_a_file_that_is_written_to_while_it_is_read_is_read_again(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    file = tmp_path / "checks.yaml"
+    file.write_text(WHOLE[: CUTS["where it is valid"]])
+    read = Reading._read
+
+    def writing(reading: Reading, shown: str) -> bytes | None:
+        content = read(reading, shown)
+        file.write_text(WHOLE)
+        os.utime(file, (1, 1))
+        return content
+
+    monkeypatch.setattr(Reading, "_read", writing)
+    assert list(load(file, environ={}).config.checks) == ["a", "b"]
 
 
 def settled(watcher: Watcher) -> list[bool]:

@@ -13,7 +13,9 @@ from tests.proof import Claim
 
 Prove: TypeAlias = Callable[..., list[Claim]]
 
-SECTIONS: dict[str, str] = {}
+SECTIONS: dict[str, str] = {
+    "storm": "tests.runtime.storm",
+}
 
 
 def load(module: str) -> Prove:

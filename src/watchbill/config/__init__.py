@@ -17,10 +17,13 @@ MOST_ATTEMPTS = 5
 REVISION_VARIABLE = "WATCHBILL_REVISION"
 
 
-def load(path: str | Path, *, environ: Mapping[str, str], resolve_secrets: bool = True) -> LoadedConfig:
+def load(
+    path: str | Path, *, environ: Mapping[str, str], resolve_secrets: bool = True, patient: bool = False
+) -> LoadedConfig:
     """Read a file, or every ``*.yaml`` below a folder, into one valid configuration.
 
-    With ``resolve_secrets`` off, variables and files that are missing stand as their own references.
+    With ``resolve_secrets`` off, variables and files that are missing stand as their own references. ``patient``:
+    a file that was written to just now is waited for, lest a part of it is taken for the whole.
 
     :raises ConfigError: with every mistake that was found.
     """
@@ -28,7 +31,7 @@ def load(path: str | Path, *, environ: Mapping[str, str], resolve_secrets: bool 
     if "\0" in shown:
         raise ConfigError((Problem(shown, 1, 1, "not a path: it holds a NUL character"),))
     for _ in range(MOST_ATTEMPTS):
-        reading = Reading(shown)
+        reading = Reading(shown, patient=patient)
         try:
             loaded = _load(reading, environ, resolve_secrets)
         except ConfigError:
@@ -40,7 +43,7 @@ def load(path: str | Path, *, environ: Mapping[str, str], resolve_secrets: bool 
         else:
             if not reading.torn():
                 return loaded
-    message = f"was replaced {MOST_ATTEMPTS} times while it was read; try again"
+    message = f"changed {MOST_ATTEMPTS} times while it was read; try again"
     raise ConfigError((Problem(shown, 1, 1, message),))
 
 

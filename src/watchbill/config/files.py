@@ -2,7 +2,7 @@
 
 A folder that holds a Kubernetes ConfigMap (``checks.yaml -> ..data/checks.yaml``, ``..data -> ..2026_x``) is read
 from the one generation that ``..data`` named when reading began; :meth:`Reading.torn` says whether it has moved
-since.
+since, and whether a file was written to after it was read.
 """
 
 from __future__ import annotations
@@ -10,8 +10,10 @@ from __future__ import annotations
 import os
 import re
 import stat
-from collections.abc import Iterator
+import time
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
+from functools import partial
 from itertools import islice
 from pathlib import Path
 
@@ -23,6 +25,9 @@ MOST_BYTES_IN_ALL = 50 << 20
 MOST_FILES = 10_000
 MOST_SECRET_BYTES = 64 << 10
 GENERATION_LINK = "..data"
+STILL_SECONDS = 0.05
+"""Who writes a file in several steps rarely pauses for so long."""
+MOST_WAITS = 20
 FOLDER_DEFAULTS = ("watchbill.yaml", "watchbill.yml")
 _UNREADABLE = re.compile("[^\t\n\r\x20-\x7e\x85\xa0-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]")
 
@@ -37,8 +42,12 @@ class Reading:
 
     root: str
     problems: list[Problem] = field(default_factory=list)
+    patient: bool = False
+    """A file that was written to just now is waited for, lest a part of it is taken for the whole."""
     _generations: dict[str, str] = field(default_factory=dict)
     _real_root: str = ""
+    _states: dict[str, os.stat_result] = field(default_factory=dict)
+    """Of each file when its reading began."""
 
     def __post_init__(self) -> None:
         self._real_root = os.path.realpath(self.root)
@@ -71,11 +80,17 @@ class Reading:
         return [(self.root, ())]
 
     def torn(self) -> bool:
-        """Whether a generation, or a root that is a link, was replaced while it was read."""
-        return os.path.realpath(self.root) != self._real_root or any(
+        """Whether a generation, or a root that is a link, was replaced while it was read, or a file written to.
+
+        A file that was renamed over is not torn: what was read is the whole of the one before.
+        """
+        if os.path.realpath(self.root) != self._real_root:
+            return True
+        moved = any(
             os.path.realpath(os.path.join(folder, GENERATION_LINK)) != generation  # noqa: PTH118
             for folder, generation in self._generations.items()
         )
+        return moved or any(_written_to(path, state) for path, state in self._states.items())
 
     def real(self, path: str) -> str:
         """The same file in the generation that is being read."""
@@ -118,11 +133,17 @@ class Reading:
             yield from self._walk(shown, (*depth, name), above | {real})
 
     def _read(self, shown: str) -> bytes | None:
+        real = self.real(shown)
         try:
-            return read_regular(self.real(shown), MOST_BYTES)
+            return read_regular(real, MOST_BYTES, note=partial(self._note, real))
         except UnreadableError as error:
             self._problem(shown, str(error))
             return None
+
+    def _note(self, real: str, descriptor: int) -> None:
+        if self.patient:
+            _wait_until_still(descriptor)
+        self._states[real] = os.fstat(descriptor)
 
     def _decode(self, shown: str, raw: bytes) -> str | None:
         try:
@@ -143,8 +164,26 @@ class Reading:
         self.problems.append(Problem(shown, line, column, message))
 
 
-def read_regular(path: str, most: int) -> bytes:
-    """The bytes of a regular file; never waits for a pipe or a device.
+def _wait_until_still(descriptor: int) -> None:
+    """Whatever happens to its name meanwhile: what is read afterwards is this very file."""
+    for _ in range(MOST_WAITS):
+        left = os.fstat(descriptor).st_mtime + STILL_SECONDS - time.time()
+        if left <= 0:
+            return
+        time.sleep(min(left, STILL_SECONDS))
+
+
+def _written_to(path: str, before: os.stat_result) -> bool:
+    try:
+        now = os.stat(path)  # noqa: PTH116
+    except OSError:
+        return False
+    same = (now.st_dev, now.st_ino) == (before.st_dev, before.st_ino)
+    return same and (now.st_size, now.st_mtime_ns) != (before.st_size, before.st_mtime_ns)
+
+
+def read_regular(path: str, most: int, *, note: Callable[[int], object] = lambda _: None) -> bytes:
+    """The bytes of a regular file; never waits for a pipe or a device. ``note`` is handed its descriptor before it is read.
 
     :raises UnreadableError: anything else, or more than ``most`` bytes.
     """
@@ -155,6 +194,7 @@ def read_regular(path: str, most: int) -> bytes:
     if not stat.S_ISREG(os.fstat(descriptor).st_mode):
         os.close(descriptor)
         raise UnreadableError("is not a regular file")
+    note(descriptor)
     with open(descriptor, "rb") as file:  # noqa: PTH123 - a descriptor, not a path
         try:
             raw = file.read(most + 1)

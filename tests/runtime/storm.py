@@ -1,0 +1,249 @@
+"""Storms of reloads: a thousand SIGHUPs in a second, while the file takes on a hundred generations.
+
+Checks that stand in all of them must not notice; the last generation must win; and only whole ones may ever run.
+"""
+
+from __future__ import annotations
+
+import json
+import random
+import threading
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import psutil
+
+from tests.exporter import Exporter, exporter, free_port
+from tests.proof import Claim
+from tests.runtime.generations import Generation, generation
+from tests.runtime.history import held_against_the_grid, read
+from tests.runtime.target import target
+
+SIGNALS = 1000
+GENERATIONS = 100
+SECONDS = 1.0
+STEADY = [f"steady-{number}" for number in range(100)]
+OTHERS = 60
+GROWTH_BYTES = 24 << 20
+MOST_MORE = 4
+BROKEN = "version: 1\nchecks:\n  steady-0: {type: tcp}\n"
+
+
+@dataclass
+class Findings:
+    """What the storms did, and what came of them."""
+
+    seed: int
+    storms: int = 0
+    signals: int = 0
+    seconds: list[float] = field(default_factory=list)
+    generations: list[Generation] = field(default_factory=list)
+    won: int = 0
+    settled_seconds: list[float] = field(default_factory=list)
+    rejected: int = 0
+    scrapes: int = 0
+    backwards: list[str] = field(default_factory=list)
+    usage: list[tuple[int, int, int]] = field(default_factory=list)
+    """After each storm, once its workers have ended: bytes of memory, descriptors, threads."""
+
+
+def prove(folder: Path, *, full: bool) -> list[Claim]:
+    return run(folder, storms=10 if full else 2, seed=4)
+
+
+def run(folder: Path, *, storms: int, seed: int) -> list[Claim]:
+    found, chance, port = Findings(seed), random.Random(seed), free_port()
+    config = folder / "checks.yaml"
+    first = generation(0, chance, steady=STEADY, others=OTHERS, port=port, last=True)
+    config.write_text(first.text)
+    found.generations.append(first)
+    with target(port), exporter(config, folder, port=free_port()) as running:
+        running.until("every check was probed in a slot", lambda: len(_counters(running)) == len(STEADY))
+        begun = _now()
+        with _watched(running, found):
+            for _ in range(storms):
+                _storm(running, config, chance, port, found)
+                _mistake(running, config, found)
+        ended = _now()
+        time.sleep(1)  # what was due has ended
+        code = running.stop()
+    return [*_claims(folder, running, found, begun, ended), _ended_well(code)]
+
+
+# --- a storm ------------------------------------------------------------------------------------------
+
+
+def _storm(running: Exporter, config: Path, chance: random.Random, port: int, found: Findings) -> None:
+    first = found.generations[-1].number + 1
+    coming = [
+        generation(
+            number, chance, steady=STEADY, others=OTHERS, port=port, last=number == first + GENERATIONS - 1
+        )
+        for number in range(first, first + GENERATIONS)
+    ]
+    wanted = coming[-1].digest(config.parent)
+    every, sent, begun = SIGNALS // GENERATIONS, 0, time.monotonic()
+
+    def signal(until: int) -> None:
+        nonlocal sent
+        while sent < until:
+            _until(begun + SECONDS * sent / SIGNALS)
+            running.hang_up()
+            sent += 1
+
+    for index, each in enumerate(coming):
+        each.write(config, lambda index=index: signal(index * every + every - 1))  # type: ignore[misc]
+        signal((index + 1) * every)
+    found.seconds.append(time.monotonic() - begun)
+    last = time.monotonic()
+    running.until("the last generation runs", lambda: _digest(running) == wanted)
+    found.settled_seconds.append(time.monotonic() - last)
+    found.won += 1
+    found.storms += 1
+    found.signals += sent
+    found.generations += coming
+
+
+def _mistake(running: Exporter, config: Path, found: Findings) -> None:
+    """One more signal, for a file with a mistake: what runs must stay."""
+    running.until("no reload is under way", lambda: not psutil.Process(running.process.pid).children())
+    before = _digest(running)
+    config.write_text(BROKEN)
+    running.hang_up()
+    running.until("it is rejected", lambda: running.total("watchbill_config_last_reload_successful") == 0)
+    found.rejected += _digest(running) == before
+    process = psutil.Process(running.process.pid)
+    running.until("its worker has ended", lambda: not process.children())
+    descriptors = min(_descriptors(process) for _ in range(10))  # a probe under way has one
+    found.usage.append((process.memory_info().rss, descriptors, process.num_threads()))
+
+
+def _descriptors(process: psutil.Process) -> int:
+    time.sleep(0.01)
+    return process.num_fds()
+
+
+@contextmanager
+def _watched(running: Exporter, found: Findings) -> Iterator[None]:
+    """Scrape on and on: no counter of a steady check may go back or vanish."""
+    done = threading.Event()
+
+    def watch() -> None:
+        before = _counters(running)
+        while not done.wait(0.1):
+            with suppress(OSError):
+                now = _counters(running)
+                found.backwards += [name for name, value in before.items() if now.get(name, -1.0) < value]
+                found.scrapes, before = found.scrapes + 1, now
+
+    thread = threading.Thread(target=watch, name="scrapes")
+    thread.start()
+    try:
+        yield
+    finally:
+        done.set()
+        thread.join()
+
+
+def _counters(running: Exporter) -> dict[str, float]:
+    return {
+        name: value
+        for name, value in running.metrics().items()
+        if name.startswith("watchbill_check_slots_total") and 'check="steady-' in name and value > 0
+    }
+
+
+def _digest(running: Exporter) -> str:
+    return str(running.request("/api/v1/config").json()["digest"])
+
+
+# --- what came of it ----------------------------------------------------------------------------------
+
+
+def _claims(folder: Path, running: Exporter, found: Findings, begun: int, ended: int) -> list[Claim]:
+    history = read(running.storage)
+    schedule = held_against_the_grid(history, STEADY, begun, ended)
+    kept = [row for row in history.within(begun, ended) if row.check.startswith("steady-")]
+    failed = [row for row in kept if row.outcome != "success"]
+    respanned = [check for check in STEADY if history.spans[check] != 1]
+    late = max((row.started_at - row.slot) / 1e6 for row in kept if row.started_at is not None)
+    reloaded = _reloaded(running.log)
+    whole = {each.digest(folder) for each in found.generations} - {None}
+    strange = [digest for digest in reloaded if digest not in whole]
+    parts = sum(each.cut > 0 for each in found.generations)
+    invalid = sum(not each.valid for each in found.generations)
+    storms = (
+        f"{found.storms} storms of {SIGNALS:,} SIGHUPs in {max(found.seconds):.2f} s at most and {GENERATIONS} generations "
+        f"({parts} of all written in two parts, {invalid} with mistakes); seed {found.seed}"
+    )
+    enough = found.storms > 0 and parts > 0 and invalid > 0
+    memory = [usage[0] for usage in found.usage]
+    more = [max(column) - column[0] for column in list(zip(*found.usage, strict=True))[1:]]
+    return [
+        Claim(
+            "no slot of an unchanged check is lost",
+            f"{storms}; {schedule.expected:,} slots of {len(STEADY)} checks",
+            f"{schedule}; {len(failed)} not probed; begun {late:.2f} s after the slot at most",
+            "0, 0, 0; 0",
+            holds=enough and schedule.exact and not failed and not history.unaccounted and not respanned,
+        ),
+        Claim(
+            "the last generation wins",
+            f"{found.storms} storms, {len(reloaded)} reloads",
+            f"{found.won} won, {max(found.settled_seconds):.2f} s after the last signal at most",
+            f"{found.storms}",
+            holds=enough and found.won == found.storms,
+        ),
+        Claim(
+            "only whole configurations run",
+            f"{len(reloaded)} reloads of files of which {parts} were signalled while a part of them stood there",
+            f"{len(strange)} that nobody wrote",
+            "0",
+            holds=len(reloaded) >= found.storms and not strange and parts > 0,
+        ),
+        Claim(
+            "a mistake changes nothing",
+            f"{found.storms} files with a mistake, after each storm one",
+            f"{found.rejected} rejected, the old configuration running on",
+            f"{found.storms}",
+            holds=0 < found.storms == found.rejected,
+        ),
+        Claim(
+            "counters of unchanged checks never go back",
+            f"{found.scrapes} scrapes during the storms",
+            f"{len(found.backwards)} went back{': ' * bool(found.backwards)}{', '.join(found.backwards[:3])}",
+            "0",
+            holds=found.scrapes >= found.storms and not found.backwards,
+        ),
+        Claim(
+            "a storm leaves nothing behind",
+            f"{found.storms} storms",
+            f"{(max(memory) - memory[0]) / 1e6:+.1f} MB, {more[0]:+} descriptors, {more[1]:+} threads after the first",
+            f"under {GROWTH_BYTES >> 20} MB, {MOST_MORE} and {MOST_MORE}",
+            holds=len(memory) > 1 and max(memory) - memory[0] < GROWTH_BYTES and max(more) <= MOST_MORE,
+        ),
+    ]  # fmt: skip
+
+
+def _ended_well(code: int) -> Claim:
+    return Claim(
+        "it stops when told to", "SIGTERM after the last storm", f"exit code {code}", "0", holds=code == 0
+    )
+
+
+def _reloaded(log: Path) -> list[str]:
+    entries = (json.loads(line) for line in log.read_text().splitlines() if line.startswith("{"))
+    return [entry["digest"] for entry in entries if entry["event"] == "config.reloaded"]
+
+
+def _until(instant: float) -> None:
+    left = instant - time.monotonic()
+    if left > 0:
+        time.sleep(left)
+
+
+def _now() -> int:
+    return round(time.time() * 1e6)
