@@ -54,7 +54,7 @@ from watchbill.handlers import (
 )
 from watchbill.logbook import log_flip, log_reload, log_service
 from watchbill.metrics import Metrics, Sources
-from watchbill.ports import Execute, Ports
+from watchbill.ports import Execute, Ports, Storage
 from watchbill.probes import Kept, make_execute, probers
 from watchbill.reload import CHECKS_A_STEP, Reloading, reload_config
 from watchbill.scheduler import Scheduler
@@ -142,7 +142,7 @@ async def open_app(
     metrics = Metrics(
         board=board,
         clock=ports.clock,
-        sources=_sources(sources, bus, scheduler, writer),
+        sources=_sources(sources, bus, scheduler, writer, ports.storage),
         version=version,
         slots_are_late=scheduler.is_late,
     )
@@ -266,12 +266,15 @@ async def _hold(app: App, event: ConfigReloaded) -> None:
         await anyio.lowlevel.checkpoint()
 
 
-def _sources(given: Sources | None, bus: Bus, scheduler: Scheduler, writer: HistoryWriter) -> Sources:
+def _sources(
+    given: Sources | None, bus: Bus, scheduler: Scheduler, writer: HistoryWriter, storage: Storage
+) -> Sources:
     outside = given or Sources()
     return Sources(
         bus=bus.statistics,
         scheduler=scheduler.statistics,
         writer=writer.statistics,
+        storage=storage.statistics,
         log=outside.log,
         http=outside.http,
     )

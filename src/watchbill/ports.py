@@ -200,10 +200,15 @@ class ResultRepository(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class StorageStatistics:
-    """What a store knows of itself."""
+    """What a store knows of itself.
+
+    ``repairs``: how often it had to mend itself; ``lost_batches``: acknowledged, and gone all the same.
+    """
 
     url: str
     size_bytes: int | None = None
+    repairs: int = 0
+    lost_batches: int = 0
 
 
 class Storage(CheckRepository, ResultRepository, Protocol):

@@ -46,6 +46,8 @@ class Numbers:
     pending: int = 11
     commit_seconds: Histogram = field(default_factory=lambda: observed((0.1,), 0.05))
     failures: int = 2
+    repairs: int = 3
+    lost_batches: int = 6
     dropped: int = 5
     handler_errors: Mapping[str, int] = field(default_factory=lambda: {"Board.probed": 0, "broken": 4})
 
@@ -59,6 +61,7 @@ def full_metrics(board: Board | None = None, clock: FixedClock | None = None) ->
         bus=lambda: BusStatistics(numbers.handler_errors),
         scheduler=lambda: numbers,
         writer=lambda: numbers,
+        storage=lambda: numbers,
         log=lambda: numbers,
         http=tally.statistics,
     )

@@ -8,6 +8,7 @@ import resource
 import shutil
 import subprocess
 import sys
+import zlib
 from collections.abc import Callable
 from pathlib import Path
 
@@ -21,9 +22,9 @@ from tests.storage.events import START, batch, check, registered, slots, success
 from watchbill.domain.checks import Check
 from watchbill.domain.errors import StorageError, StorageLockedError
 from watchbill.domain.stalls import STALLED
-from watchbill.domain.units import Instant
+from watchbill.domain.units import Instant, isoformat
 from watchbill.storage import open_storage
-from watchbill.storage.duckdb_log import WriteAheadLog
+from watchbill.storage.duckdb_marks import PLACE_BYTES, Mark, Marks
 
 pytestmark = pytest.mark.anyio
 
@@ -57,6 +58,12 @@ def kill_after(process: subprocess.Popen[str], acknowledgements: int, *, first: 
 async def slots_stored(path: Path) -> list[Instant]:
     async with open_storage(str(path)) as store:
         return sorted(row.slot for row in await store.results("shop", since=0, until=EVER, limit=1_000_000))
+
+
+def mark(path: Path, sequence: int) -> None:
+    marks = Marks(path.with_name(path.name + ".seq"))
+    marks.set("", Mark(sequence, None))
+    marks.close()
 
 
 def killed_with_a_log(path: Path, acknowledgements: int = 20) -> int:
@@ -212,7 +219,7 @@ async def test_an_older_copy_restored_under_a_newer_log_is_not_given_that_log(du
         if not first:
             shutil.copy(duckdb_path, backup)
     acknowledged = 10 + kill_after(start_writing(duckdb_path, 10), 10, first=10)
-    duckdb_path.with_name("history.duckdb.seq").write_text(f'{{"": {acknowledged}}}')
+    mark(duckdb_path, acknowledged)
     backup.rename(duckdb_path)
     with capture_logs() as logs:
         assert await slots_stored(duckdb_path) == slots("shop", 5 * ROWS)
@@ -255,7 +262,18 @@ async def test_a_log_left_without_its_file_is_kept_and_said(duckdb_path: Path) -
     assert (duckdb_path.parent / left["kept_as"]).stat().st_size > 0
 
 
-@pytest.mark.parametrize("content", ["", "[]", '{"": "x"}', '{"": 1e999}', "[" * 100_000, "\x00"])
+def _checked(text: str) -> str:
+    return f"{zlib.crc32(text.encode()):08x} {text}"
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        "", "\x00", "deadbeef {}", _checked("[]"), _checked("{"), _checked("{}"), _checked("[" * 100_000),
+        _checked('{"number": 1, "marks": {"": "x"}, "lost": []}'),
+        _checked('{"number": 1e999, "marks": {"": [9]}, "lost": []}'),
+    ],
+)  # fmt: skip
 async def test_a_spoiled_mark_promises_nothing(duckdb_path: Path, content: str) -> None:
     async with open_storage(str(duckdb_path)) as store:
         await store.commit(numbered(0))
@@ -294,11 +312,10 @@ async def test_a_torn_end_of_the_log_is_cut_off_and_kept(duckdb_path: Path) -> N
     assert (duckdb_path.parent / cut["kept_as"]).read_bytes() == content
 
 
-@pytest.mark.parametrize("place", [0, 4, 8, 16, 30])
+@pytest.mark.parametrize("place", [0, 4, 8, 16, 24])
 async def test_a_log_with_a_damaged_head_gets_a_new_one(duckdb_path: Path, place: int) -> None:
     acknowledged = killed_with_a_log(duckdb_path)
-    # The mark is set at most once a second; here it is as new as it may be.
-    duckdb_path.with_name("history.duckdb.seq").write_text(f'{{"": {acknowledged}}}')
+    mark(duckdb_path, acknowledged)
     wal = duckdb_path.with_name("history.duckdb.wal")
     content = bytearray(wal.read_bytes())
     content[place] ^= 0xFF
@@ -311,9 +328,50 @@ async def test_a_log_with_a_damaged_head_gets_a_new_one(duckdb_path: Path, place
     assert "history.batches_lost" not in [line["event"] for line in logs]
 
 
+async def test_a_log_that_duckdb_passes_over_is_noticed_without_a_mark(duckdb_path: Path) -> None:
+    acknowledged = killed_with_a_log(duckdb_path)
+    duckdb_path.with_name("history.duckdb.seq").unlink()
+    wal = duckdb_path.with_name("history.duckdb.wal")
+    content = bytearray(wal.read_bytes())
+    content[0] ^= 0xFF
+    wal.write_bytes(content)
+    with capture_logs() as logs:
+        found = await slots_stored(duckdb_path)
+    assert len(found) // ROWS >= acknowledged
+    assert [line["event"] for line in logs] == ["history.log_rebuilt"]
+
+
+async def test_a_log_with_a_bit_flipped_in_the_name_of_its_database_is_still_ours(duckdb_path: Path) -> None:
+    acknowledged = killed_with_a_log(duckdb_path)
+    duckdb_path.with_name("history.duckdb.seq").unlink()
+    wal = duckdb_path.with_name("history.duckdb.wal")
+    content = bytearray(wal.read_bytes())
+    content[9] ^= 0x01
+    wal.write_bytes(content)
+    with capture_logs() as logs:
+        found = await slots_stored(duckdb_path)
+    assert len(found) // ROWS >= acknowledged
+    assert [line["event"] for line in logs] == ["history.log_rebuilt"]
+
+
+async def test_a_log_that_lost_batches_is_kept(duckdb_path: Path) -> None:
+    acknowledged = killed_with_a_log(duckdb_path)
+    wal = duckdb_path.with_name("history.duckdb.wal")
+    content = bytearray(wal.read_bytes())[: wal.stat().st_size // 2]
+    wal.write_bytes(content)
+    with capture_logs() as logs:
+        found = await slots_stored(duckdb_path)
+    [lost] = [line for line in logs if line["event"] == "history.batches_lost"]
+    assert lost["batches"] == acknowledged - len(found) // ROWS
+    assert (lost["slots_since"], lost["slots_until"]) == tuple(
+        isoformat(numbered(number).accounted_until) for number in (len(found) // ROWS - 1, acknowledged - 1)
+    )
+    assert (duckdb_path.parent / lost["kept_as"]).read_bytes() == content
+
+
 async def test_a_log_whose_tail_is_gone_is_not_replayed_twice(duckdb_path: Path) -> None:
     acknowledged = killed_with_a_log(duckdb_path)
-    duckdb_path.with_name("history.duckdb.seq").write_text(f'{{"": {acknowledged}}}')
+    mark(duckdb_path, acknowledged)
     wal = duckdb_path.with_name("history.duckdb.wal")
     os.truncate(wal, wal.stat().st_size // 2)
     with capture_logs() as logs:
@@ -324,38 +382,68 @@ async def test_a_log_whose_tail_is_gone_is_not_replayed_twice(duckdb_path: Path)
     assert lost == acknowledged - len(found) // ROWS
 
 
-async def test_batches_that_are_gone_are_counted_aloud(duckdb_path: Path) -> None:
+async def test_batches_that_are_gone_are_counted_aloud(open_duckdb: Open, duckdb_path: Path) -> None:
     async with open_storage(str(duckdb_path)) as store:
         await store.commit(numbered(0))
-    duckdb_path.with_name("history.duckdb.seq").write_text('{"": 5}')
+    mark(duckdb_path, 5)
+    with capture_logs() as logs:
+        async with open_duckdb() as store:
+            assert store.statistics().lost_batches == 4
+    [lost] = [line for line in logs if line["event"] == "history.batches_lost"]
+    assert (lost["batches"], lost["first"], lost["last"]) == (4, 2, 5)
     with capture_logs() as logs:
         assert len(await slots_stored(duckdb_path)) == ROWS
-    assert [line["batches"] for line in logs if line["event"] == "history.batches_lost"] == [4]
+    assert logs == [], "it is told once"
+    [loss] = Marks(duckdb_path.with_name("history.duckdb.seq")).losses()
+    assert (loss.first, loss.last) == (2, 5)
 
 
-async def test_the_high_water_mark_is_set_when_the_store_is_closed(
+async def test_the_high_water_mark_is_set_before_a_commit_is_acknowledged(
     open_duckdb: Open, duckdb_path: Path
 ) -> None:
+    marks = Marks(duckdb_path.with_name("history.duckdb.seq"))
     async with open_duckdb() as store:
         for number in range(3):
             await store.commit(numbered(number))
-    assert duckdb_path.with_name("history.duckdb.seq").read_text() == '{"": 3}'
+            assert marks.read() == {"": Mark(number + 1, numbered(number).accounted_until)}
 
 
-async def test_a_mark_that_the_disk_took_only_in_part_leaves_the_one_before(
-    open_duckdb: Open, duckdb_path: Path
-) -> None:
-    async with open_duckdb() as store:
-        await store.commit(numbered(0))
-    log, limits = WriteAheadLog(duckdb_path), resource.getrlimit(resource.RLIMIT_FSIZE)
+async def test_a_mark_that_was_torn_leaves_the_one_before(duckdb_path: Path) -> None:
+    marks = Marks(duckdb_path)
+    for sequence in range(1, 4):
+        marks.set("", Mark(sequence, sequence))
+    marks.close()
+    content = bytearray(duckdb_path.read_bytes())
+    content[PLACE_BYTES + 20] ^= 0xFF  # where the third stands
+    duckdb_path.write_bytes(content)
+    assert marks.read() == {"": Mark(2, 2)}
+    marks.set("", Mark(4, 4))
+    marks.set("", Mark(5, 5))
+    assert marks.read() == {"": Mark(5, 5)}
+
+
+async def test_a_disk_that_is_full_leaves_the_mark_before(duckdb_path: Path) -> None:
+    marks, limits = Marks(duckdb_path), resource.getrlimit(resource.RLIMIT_FSIZE)
+    marks.set("", Mark(1, 1))
     resource.setrlimit(resource.RLIMIT_FSIZE, (4, limits[1]))
     try:
-        log.mark("", 123_456)
+        marks.set("", Mark(123_456, 1))
     finally:
         resource.setrlimit(resource.RLIMIT_FSIZE, limits)
-    assert log.marks() == {"": 1}
-    log.mark("", 123_457)
-    assert log.marks() == {"": 123_457}
+    assert marks.read() == {"": Mark(1, 1)}
+    marks.set("", Mark(123_457, 1))
+    assert marks.read() == {"": Mark(123_457, 1)}
+
+
+@pytest.mark.parametrize("locations", [["x" * 9_000], [f"site-{number}" for number in range(500)]])
+async def test_marks_that_take_too_much_room_give_way_the_oldest_first(
+    duckdb_path: Path, locations: list[str]
+) -> None:
+    marks = Marks(duckdb_path)
+    for location in [*locations, "here"]:
+        marks.set(location, Mark(7, 7))
+    assert marks.read()["here"] == Mark(7, 7)
+    assert duckdb_path.stat().st_size <= 2 * PLACE_BYTES
 
 
 async def test_results_over_stalls_share_the_facts_of_the_others(
@@ -372,10 +460,14 @@ async def test_results_over_stalls_share_the_facts_of_the_others(
 
 async def test_a_half_made_file_is_made_anew(open_duckdb: Open, duckdb_path: Path) -> None:
     duckdb_path.with_name("history.duckdb.new").write_bytes(b"half")
-    duckdb_path.with_name("history.duckdb.new.wal").write_bytes(b"half")
-    async with open_duckdb() as store:
-        await store.commit(batch(registered("shop")))
+    duckdb_path.with_name("history.duckdb.new.wal").write_bytes(b"half a log")
+    with capture_logs() as logs:
+        async with open_duckdb() as store:
+            await store.commit(batch(registered("shop")))
+            assert store.statistics().repairs == 2
     assert not duckdb_path.with_name("history.duckdb.new").exists()
+    kept = [line["kept_as"] for line in logs if line["event"] == "history.half_made"]
+    assert [(duckdb_path.parent / name).read_bytes() for name in kept] == [b"half a log", b"half"]
 
 
 async def test_no_secret_is_in_the_file_and_a_rotated_one_is_a_new_revision(

@@ -34,6 +34,8 @@ OWN_FAMILIES: tuple[Family, ...] = (
     Family("watchbill_history_pending", "gauge", "Events waiting for their commit."),
     Family("watchbill_history_commit_seconds", "histogram", "How long commits to history took."),
     Family("watchbill_history_commit_failures_total", "counter", "Commits to history that failed and were retried."),
+    Family("watchbill_history_repaired_total", "counter", "Times that history was found damaged and was mended."),
+    Family("watchbill_history_lost_batches_total", "counter", "Batches that had been committed and were not there any more at a start."),
     Family("watchbill_handler_errors_total", "counter", "Event subscribers that raised.", ("handler",)),
     Family("watchbill_log_dropped_total", "counter", "Log lines given up because nobody read them in time."),
     Family("watchbill_http_requests_total", "counter", "HTTP requests answered.", ("route", "method", "code")),
@@ -133,6 +135,10 @@ class OwnFamilies:
         name = "watchbill_history_commit_seconds"
         yield name, histogram(name, "", numbers.commit_seconds)
         yield _single("watchbill_history_commit_failures_total", numbers.failures)
+        if self._sources.storage is not None:
+            kept = self._sources.storage()
+            yield _single("watchbill_history_repaired_total", kept.repairs)
+            yield _single("watchbill_history_lost_batches_total", kept.lost_batches)
 
     def _border_texts(self) -> Iterator[tuple[str, str]]:
         if self._sources.bus is not None:

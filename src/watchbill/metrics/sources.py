@@ -36,6 +36,15 @@ class WriterNumbers(Protocol):
     def failures(self) -> int: ...
 
 
+class StorageNumbers(Protocol):
+    """How often history had to be mended, and batches that are gone although they had been acknowledged."""
+
+    @property
+    def repairs(self) -> int: ...
+    @property
+    def lost_batches(self) -> int: ...
+
+
 class LogNumbers(Protocol):
     @property
     def dropped(self) -> int: ...
@@ -57,5 +66,6 @@ class Sources:
     bus: Callable[[], BusStatistics] | None = None
     scheduler: Callable[[], SchedulerNumbers] | None = None
     writer: Callable[[], WriterNumbers] | None = None
+    storage: Callable[[], StorageNumbers] | None = None
     log: Callable[[], LogNumbers] | None = None
     http: Callable[[], HttpNumbers] | None = None

@@ -7,7 +7,6 @@ statement fails until :meth:`DuckDbStorage.reopen`.
 
 from __future__ import annotations
 
-import time
 from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager, suppress
 from functools import partial
@@ -27,13 +26,13 @@ from watchbill.storage import duckdb_answers as answers
 from watchbill.storage import duckdb_queries as sql
 from watchbill.storage.duckdb_batch import Writing, write_batch
 from watchbill.storage.duckdb_file import DuckDbFile
+from watchbill.storage.duckdb_marks import Mark
 
 T = TypeVar("T")
 READERS = 2
 LONGEST_QUESTION_SECONDS = 60.0
 INTERRUPTED_EVERY_SECONDS = 0.05  # DuckDB forgets an interruption that comes between two statements
 PRUNED_AT_ONCE: Micros = 3_600 * SECOND
-MARK_EVERY_SECONDS = 1.0
 
 log = structlog.get_logger()
 
@@ -69,8 +68,7 @@ class DuckDbStorage:
         self._asking: set[anyio.CancelScope] = set()
         self._writing: Writing | None = None
         self._attempted: tuple[Batch, int] | None = None
-        self._marked_at = 0.0
-        self._marked = 0
+        self._size_bytes: int | None = None
 
     # --- writing ------------------------------------------------------------------------------------
 
@@ -98,7 +96,8 @@ class DuckDbStorage:
             await self._in_writer(self._close)
 
     def statistics(self) -> StorageStatistics:
-        return StorageStatistics(str(self._file.path), self._file.size_bytes())
+        repairs = self._file.repairs
+        return StorageStatistics(str(self._file.path), self._size_bytes, repairs.mended, repairs.lost_batches)
 
     # --- reading ------------------------------------------------------------------------------------
 
@@ -123,8 +122,9 @@ class DuckDbStorage:
         cursor, writing = self._ready()
         last = writing.sequences.get(self._location, 0)
         if self._attempted is not None and self._attempted[0] is batch and last >= self._attempted[1]:
-            return  # its last commit did not say whether it was applied; the number it was to get does
-        self._mark()
+            # Its last commit did not say whether it was applied; the number it was to get does.
+            self._file.log.acknowledge(self._location, Mark(last, batch.accounted_until))
+            return
         self._attempted = batch, last + 1
         # Until the commit is known to have succeeded, what was loaded is taken to be out of step.
         self._writing = None
@@ -135,6 +135,8 @@ class DuckDbStorage:
         finally:
             _roll_back(cursor)
         self._writing = writing
+        self._file.log.acknowledge(self._location, Mark(last + 1, batch.accounted_until))
+        self._size_bytes = self._file.size_bytes()
 
     def _prune_slice(self, before: Instant) -> tuple[int, bool]:
         """Delete the oldest hour that is old enough: (rows deleted, nothing is left to delete)."""
@@ -168,19 +170,18 @@ class DuckDbStorage:
             cursor.checkpoint()
         except duckdb.Error as error:
             raise self._file.error(error) from error
+        self._file.log.checkpointed()
 
     def _reopen(self) -> None:
         self._close_database()
         self._file.lock()
         database = self._file.open()
         self._database = database
+        self._size_bytes = self._file.size_bytes()
         self._write_cursor = database.cursor()
         self._read_cursors = [database.cursor() for _ in range(READERS)]
 
     def _close(self) -> None:
-        if self._writing is not None:
-            self._marked_at = 0.0
-            self._mark()
         self._close_database()
         self._file.unlock()
 
@@ -202,14 +203,6 @@ class DuckDbStorage:
             except duckdb.Error as error:
                 raise self._file.error(error) from error
         return cursor, self._writing
-
-    def _mark(self) -> None:
-        """Keep the high-water mark at most a second behind; it costs a sync of its own."""
-        assert self._writing is not None  # noqa: S101 - loaded by whoever calls
-        sequence = self._writing.sequences.get(self._location, 0)
-        if sequence != self._marked and time.monotonic() - self._marked_at >= MARK_EVERY_SECONDS:
-            self._file.log.mark(self._location, sequence)
-            self._marked, self._marked_at = sequence, time.monotonic()
 
     # --- whose turn it is ---------------------------------------------------------------------------
 

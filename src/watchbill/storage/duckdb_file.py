@@ -17,7 +17,8 @@ import duckdb
 
 from watchbill.domain.errors import StorageError
 from watchbill.storage.duckdb_connection import connect, held_by, storage_error
-from watchbill.storage.duckdb_log import WriteAheadLog
+from watchbill.storage.duckdb_log import WriteAheadLog, set_aside, sync
+from watchbill.storage.duckdb_repairs import Repairs
 
 _LOOK_AT_THE_DISK = "see that the disk has room and this user may write there"
 
@@ -28,7 +29,8 @@ class DuckDbFile:
     def __init__(self, location: str) -> None:
         # Where a link leads, since what belongs to a file lies beside the file, whatever name it is opened by.
         self.path = path = Path(os.path.realpath(Path(location).expanduser()))
-        self.log = WriteAheadLog(path)
+        self.repairs = Repairs(path)
+        self.log = WriteAheadLog(path, self.repairs)
         self._lock = path.with_name(path.name + ".lock")
         self._new = path.with_name(path.name + ".new")
         self._locked: int | None = None
@@ -62,6 +64,7 @@ class DuckDbFile:
             os.pwrite(descriptor, f"{os.getpid()}\n".encode(), 0)
 
     def unlock(self) -> None:
+        self.log.marks.close()
         if self._locked is not None:
             os.close(self._locked)
             self._locked = None
@@ -97,17 +100,18 @@ class DuckDbFile:
     def _create(self) -> None:
         """Make the file aside and rename it: a kill on the way leaves nothing that looks like a database."""
         self.log.discard()
-        for leftover in (self._new, self._new.with_name(self._new.name + ".wal")):
-            leftover.unlink(missing_ok=True)
+        for leftover in (self._new.with_name(self._new.name + ".wal"), self._new):
+            if os.path.lexists(leftover):
+                self.repairs.mend("history.half_made", kept_as=set_aside(leftover).name)
         try:
             connection = connect(self._new)
         except duckdb.Error as error:
             raise self.error(error) from error
         _migrate(self.path, connection)
         connection.close()
-        _sync(self._new)
+        sync(self._new)
         self._new.rename(self.path)
-        _sync(self.path.parent)
+        sync(self.path.parent)
 
 
 # --- the schema ---------------------------------------------------------------------------------------
@@ -181,11 +185,3 @@ def _apply(connection: duckdb.DuckDBPyConnection, number: int, text: str) -> Non
     )
     connection.commit()
     connection.checkpoint()
-
-
-def _sync(path: Path) -> None:
-    descriptor = os.open(path, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)

@@ -1,14 +1,12 @@
 """DuckDB's write-ahead log at start: kept, replayed, mended, and compared with what had been promised.
 
 Replaying alone is not enough. A torn tail keeps the database from opening at all, and a log with a damaged head is
-passed over in silence and overwritten by the next commit. So the newest batch that is known to be durable is
-marked in a file beside it, ``.seq``, and the log is copied before anyone touches it.
+passed over in silence and overwritten by the next commit. So the newest batch that was acknowledged is marked in a
+file beside it (:mod:`~watchbill.storage.duckdb_marks`), and the log is copied before anyone touches it.
 """
 
 from __future__ import annotations
 
-import contextlib
-import json
 import os
 import re
 import shutil
@@ -16,41 +14,44 @@ from collections.abc import Mapping
 from pathlib import Path
 
 import duckdb
-import structlog
 
-from watchbill.domain.errors import StorageError
 from watchbill.storage.duckdb_connection import CONFIG, connect, storage_error
+from watchbill.storage.duckdb_marks import Loss, Mark, Marks
+from watchbill.storage.duckdb_queries import WRITER_STATE
+from watchbill.storage.duckdb_repairs import Repairs
 
+MOST_MENDINGS = 3
+MOST_BYTES_CHANGED = 4
 _TORN_AT = re.compile(r"entry at byte position (\d+)")
-_FOREIGN = ("WAL does not match", "checkpoint iteration does not match")
+_OTHER_DATABASE = "WAL does not match"
+_OTHER_CHECKPOINT = "checkpoint iteration does not match"
 _REPLAY = "replaying WAL"
-# Seen: 39 to 52 bytes; its numbers are of variable length and it ends in ff ff.
+# Seen: 33 to 52 bytes. It holds the database's name and the number of its checkpoint, and ends in ff ff.
 _HEAD_WITHIN = range(16, 96)
 _HEAD_END = b"\xff\xff"
-
-log = structlog.get_logger()
+_CHECKPOINT_BYTES = 5
 
 
 class WriteAheadLog:
     """What lies beside the database at ``path``: ``.wal``, its copy ``.wal.prev``, and the mark ``.seq``."""
 
-    def __init__(self, path: Path) -> None:
+    def __init__(self, path: Path, repairs: Repairs | None = None) -> None:
         self._database = path
         self._path = path.with_name(path.name + ".wal")
         self._copy = path.with_name(path.name + ".wal.prev")
-        self._marks = path.with_name(path.name + ".seq")
-        self._marks_aside = path.with_name(path.name + ".seq.new")
-        self._marked: dict[str, int] | None = None
-        self._refused = False  # it could not be read at all and was set aside
+        self.marks = Marks(path.with_name(path.name + ".seq"))
+        self._repairs = repairs or Repairs(path)
+        self._kept: Path | None = None  # where what was wrong with it can be looked at
+        self._unread = False  # nothing of it has come into the database yet
+        self._entered: tuple[int, int] | None = None
 
     # --- before, during and after opening -----------------------------------------------------------
 
     def discard(self) -> None:
         """There is no database any more: its log is set aside, and nothing is promised."""
         if self._path.exists():
-            log.error("history.log_without_file", path=str(self._database), kept_as=self._set_aside().name)
-        self._marks.unlink(missing_ok=True)
-        self._marked = None
+            self._repairs.mend("history.log_without_file", kept_as=set_aside(self._path).name)
+        self.marks.forget()
 
     def keep(self) -> None:
         """A copy for the case that the log turns out damaged; a disk that is full must not keep it from opening."""
@@ -63,46 +64,50 @@ class WriteAheadLog:
 
     def replay(self) -> duckdb.DuckDBPyConnection:
         """The database with its log; what of the log cannot be read is set aside and said aloud."""
-        self._refused = False
-        try:
-            return connect(self._database)
-        except duckdb.Error as error:
-            said = str(error)
-            if not self.size_bytes():
-                raise storage_error(self._database, error) from error
-            if torn := _TORN_AT.search(said):
-                self._cut(int(torn[1]), error)
-            elif any(sign in said for sign in _FOREIGN):
-                # Of another file, or of this one at a later time, as when an older copy was restored under it.
-                self._copy.unlink(missing_ok=True)
-                self._refuse("history.log_of_another_file", error)
-            elif _REPLAY in said:
-                self._refuse("history.log_unreadable", error)
-                self._refused = True
-            else:
-                raise storage_error(self._database, error) from error
-            return self._connect()
+        self._kept, self._unread = None, False
+        for _ in range(MOST_MENDINGS):
+            try:
+                return connect(self._database)
+            except duckdb.Error as error:
+                self._mend(error)
+        return self._connect()
+
+    def _mend(self, error: duckdb.Error) -> None:
+        """Make the log one that the database opens with. :raises StorageError: it is not the log that is wrong."""
+        said = str(error)
+        if not self.size_bytes():
+            raise storage_error(self._database, error) from error
+        if torn := _TORN_AT.search(said):
+            self._cut(int(torn[1]), error)
+        elif _OTHER_DATABASE in said or _OTHER_CHECKPOINT in said:
+            self._disown(error, damaged=_OTHER_DATABASE in said)
+        elif _REPLAY in said:
+            self._kept, self._unread = set_aside(self._path), True
+            self._repairs.mend("history.log_unreadable", kept_as=self._kept.name, error=said)
+        else:
+            raise storage_error(self._database, error) from error
 
     def compare(self, connection: duckdb.DuckDBPyConnection) -> duckdb.DuckDBPyConnection:
         """The database with all that was promised, as far as it can be had; what is gone is said aloud.
 
         Call it before anything is written, since a write would take the place of what the log still holds.
         """
-        missing = self._missing(connection)
-        if missing and self._copy.exists():
+        passed_over = self._kept is None and bool(self.size_bytes()) and not _was_replayed(connection)
+        if (passed_over or self._losses(connection)) and self._copy.exists():
+            before = self._found(connection)
             connection.close()
             connection = self._rebuilt()
-            still = self._missing(connection)
-            if still < missing:
-                log.error("history.log_rebuilt", path=str(self._database), batches=missing - still)
-            missing = still
-        if missing:
-            log.error(
-                "history.batches_lost",
-                path=str(self._database),
-                batches=missing,
-                hint="the file is older than its .seq says: a damaged log, or a restored copy",
-            )
+            gained = _batches(losses_between(self._found(connection), before))
+            if gained:
+                self._repairs.mend("history.log_rebuilt", batches=gained)
+            elif passed_over and self._kept is not None:
+                self._repairs.mend(
+                    "history.log_unreadable", kept_as=self._kept.name, error="DuckDB passed over it"
+                )
+        losses = self._losses(connection)
+        if losses:
+            self._repairs.lose(losses, self._kept)
+            self.marks.settle(self._found(connection), losses)
         return connection
 
     def size_bytes(self) -> int:
@@ -111,31 +116,31 @@ class WriteAheadLog:
         except FileNotFoundError:
             return 0
 
-    # --- the mark -----------------------------------------------------------------------------------
+    # --- after a commit -----------------------------------------------------------------------------
 
-    def marks(self) -> Mapping[str, int]:
-        """The newest batch of each location that was known to be in the file when the mark was last set."""
+    def acknowledge(self, location: str, mark: Mark) -> None:
+        """What was committed is about to be acknowledged: see that neither a kill nor a power cut can undo it unseen.
+
+        :raises OSError: the log's name may not outlive a power cut.
+        """
+        self._enter()
+        self.marks.set(location, mark)
+
+    def checkpointed(self) -> None:
+        """The log is gone; the next one will be a new file."""
+        self._entered = None
+
+    def _enter(self) -> None:
+        """DuckDB syncs a new log, but not the folder that its name stands in."""
         try:
-            marks = json.loads(self._marks.read_text())
-            return {location: number for location, number in marks.items() if isinstance(number, int)}
-        except (OSError, ValueError, AttributeError, RecursionError):
-            return {}
-
-    def mark(self, location: str, sequence: int) -> None:
-        """Remember durably that this batch is in the file. A disk that is full forgets it until later."""
-        if self._marked is None:  # nobody else writes it while the file is ours
-            self._marked = dict(self.marks())
-        self._marked[location] = sequence
-        with contextlib.suppress(OSError):
-            text = json.dumps(self._marked).encode()
-            aside = os.open(self._marks_aside, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o666)
-            try:
-                if os.write(aside, text) < len(text):
-                    return  # the disk took a part: half a mark would promise nothing
-                os.fsync(aside)
-            finally:
-                os.close(aside)
-            self._marks_aside.rename(self._marks)
+            seen = self._path.stat()
+        except FileNotFoundError:
+            self._entered = None
+            return
+        entered, self._entered = self._entered, None
+        if entered is None or entered[0] != seen.st_ino or entered[1] > seen.st_size:
+            sync(self._path.parent)
+        self._entered = seen.st_ino, seen.st_size
 
     # --- inside -------------------------------------------------------------------------------------
 
@@ -145,33 +150,43 @@ class WriteAheadLog:
         except duckdb.Error as error:
             raise storage_error(self._database, error) from error
 
-    def _missing(self, connection: duckdb.DuckDBPyConnection) -> int:
-        """How many batches were promised and are not there. The connection is closed where it cannot tell."""
-        promised = self.marks()
+    def _found(self, connection: duckdb.DuckDBPyConnection) -> Mapping[str, Mark]:
+        """How far each location has come in the file. The connection is closed where it cannot tell."""
         try:
-            states = connection.execute("SELECT location, batch_sequence FROM writer_state").fetchall()
+            return marks_in(connection)
         except duckdb.Error as error:
             connection.close()
             raise storage_error(self._database, error) from error
-        found: dict[str, int] = dict(states)
-        return sum(max(0, sequence - found.get(location, 0)) for location, sequence in promised.items())
+
+    def _losses(self, connection: duckdb.DuckDBPyConnection) -> list[Loss]:
+        """What was promised and is not there. The connection is closed where it cannot tell."""
+        promised = self.marks.read()
+        return losses_between(promised, self._found(connection)) if promised else []
 
     def _cut(self, position: int, cause: duckdb.Error) -> None:
         """Drop a torn tail: everything before it was acknowledged, nothing after it can be trusted."""
-        kept = self._set_aside(copy=True)
+        self._kept = kept = set_aside(self._path, copy=True)
+        sync(kept)
         with self._path.open("r+b") as file:
             file.truncate(position)
             os.fsync(file.fileno())
-        log.error(
-            "history.log_cut",
-            path=str(self._database),
-            position=position,
-            kept_as=kept.name,
-            error=str(cause),
-        )
+        self._repairs.mend("history.log_cut", position=position, kept_as=kept.name, error=str(cause))
 
-    def _refuse(self, event: str, cause: duckdb.Error) -> None:
-        log.error(event, path=str(self._database), kept_as=self._set_aside().name, error=str(cause))
+    def _disown(self, cause: duckdb.Error, *, damaged: bool) -> None:
+        """Of another database, or of this one at a later time, as when an older copy was restored under it.
+
+        A few changed bits in the name of the database look the same; then it is ours.
+        """
+        content = self._path.read_bytes()
+        self._kept = kept = set_aside(self._path)
+        fresh = self._fresh()
+        for length in _head_lengths(fresh):
+            if damaged and _resembles(content[:length], fresh[:length]):
+                self._path.write_bytes(fresh[:length] + content[length:])
+                self._repairs.mend("history.log_rebuilt", kept_as=kept.name, error=str(cause))
+                return
+        self._copy.unlink(missing_ok=True)
+        self._repairs.mend("history.log_of_another_file", kept_as=kept.name, error=str(cause))
 
     def _rebuilt(self) -> duckdb.DuckDBPyConnection:
         """Put a fresh head on the damaged log: the same database writes the same head again.
@@ -180,20 +195,25 @@ class WriteAheadLog:
         """
         damaged = self._copy.read_bytes()
         if self._path.exists() and self._path.read_bytes() == damaged:
-            self._set_aside()
-        elif not self._refused:
-            # It was replayed as far as it went, and closing put that into the file: it may not be replayed again.
-            return self._connect()
-        fresh = self._fresh()
-        for length in _HEAD_WITHIN:
-            if fresh[length - len(_HEAD_END) : length] != _HEAD_END:
-                continue
-            self._path.write_bytes(fresh[:length] + damaged[length:])
-            with contextlib.suppress(duckdb.Error, StorageError):
-                if self._holds_all():
-                    return self._connect()
-        self._path.unlink(missing_ok=True)
+            self._kept, self._unread = set_aside(self._path), True
+        self._kept = self._kept or set_aside(self._copy)
+        if self._unread:
+            self._put_head(self._fresh(), damaged)
+        # Else it was replayed as far as it went, and closing put that into the file: it may not be replayed again.
         return self._connect()
+
+    def _put_head(self, fresh: bytes, damaged: bytes) -> None:
+        """Leave the damaged log with the head that brings back the most, or no log."""
+        best, most = None, self._batches_now()
+        for length in _head_lengths(fresh):
+            self._path.write_bytes(fresh[:length] + damaged[length:])
+            batches = self._batches_now()
+            if batches > most:
+                best, most = self._path.read_bytes(), batches
+        if best is None:
+            self._path.unlink(missing_ok=True)
+        else:
+            self._path.write_bytes(best)
 
     def _fresh(self) -> bytes:
         """What the database at its last checkpoint begins a log with."""
@@ -204,18 +224,77 @@ class WriteAheadLog:
         self._path.unlink()
         return fresh
 
-    def _holds_all(self) -> bool:
-        """Whether the database with the log as it lies there has every batch that was promised."""
-        with duckdb.connect(str(self._database), config=CONFIG) as plain:
-            plain.execute("PRAGMA disable_checkpoint_on_shutdown")
-            return not self._missing(plain)
+    def _batches_now(self) -> int:
+        """How many batches the database has with the log as it lies there, cut where it is torn."""
+        for _ in range(2):
+            try:
+                with duckdb.connect(str(self._database), config=CONFIG) as plain:
+                    plain.execute("PRAGMA disable_checkpoint_on_shutdown")
+                    return sum(mark.sequence for mark in marks_in(plain).values())
+            except duckdb.Error as error:
+                torn = _TORN_AT.search(str(error))
+                if torn is None:
+                    break
+                os.truncate(self._path, int(torn[1]))
+        return -1
 
-    def _set_aside(self, *, copy: bool = False) -> Path:
-        number = 1
-        while (aside := self._path.with_name(f"{self._path.name}.corrupt-{number}")).exists():
-            number += 1
-        if copy:
-            shutil.copyfile(self._path, aside)
-        else:
-            self._path.rename(aside)
-        return aside
+
+def marks_in(connection: duckdb.DuckDBPyConnection) -> Mapping[str, Mark]:
+    """How far each location has come in a database. :raises duckdb.Error: it cannot tell."""
+    states = connection.execute(WRITER_STATE).fetchall()
+    return {location: Mark(sequence, accounted) for location, sequence, accounted in states}
+
+
+def losses_between(promised: Mapping[str, Mark], found: Mapping[str, Mark]) -> list[Loss]:
+    """What is promised beyond what is there."""
+    losses = []
+    for location, mark in promised.items():
+        there = found.get(location, Mark(0))
+        if there.sequence < mark.sequence:
+            last = mark.accounted_until
+            losses.append(Loss(location, there.sequence + 1, mark.sequence, there.accounted_until, last))
+    return losses
+
+
+def _was_replayed(connection: duckdb.DuckDBPyConnection) -> bool:
+    """Whether DuckDB has taken the log for one."""
+    [(size,)] = connection.execute("SELECT wal_size FROM pragma_database_size()").fetchall()
+    return str(size) != "0 bytes"
+
+
+def _head_lengths(fresh: bytes) -> list[int]:
+    """Where the head of a log may end: its numbers are of variable length."""
+    return [length for length in _HEAD_WITHIN if fresh[length - len(_HEAD_END) : length] == _HEAD_END]
+
+
+def _resembles(head: bytes, fresh: bytes) -> bool:
+    """Whether it differs by a few bytes of the database's name, and in no other; another name differs in nearly all."""
+    differing = (
+        sum(one != other for one, other in zip(head, fresh, strict=True)) if len(head) == len(fresh) else 99
+    )
+    return differing <= MOST_BYTES_CHANGED and head[-_CHECKPOINT_BYTES:] == fresh[-_CHECKPOINT_BYTES:]
+
+
+def _batches(losses: list[Loss]) -> int:
+    return sum(loss.last - loss.first + 1 for loss in losses)
+
+
+def set_aside(path: Path, *, copy: bool = False) -> Path:
+    """Rename a file to the first free ``.corrupt-N`` of its name, or copy it there; where it lies now."""
+    number = 1
+    while (aside := path.with_name(f"{path.name}.corrupt-{number}")).exists():
+        number += 1
+    if copy:
+        shutil.copyfile(path, aside)
+    else:
+        path.rename(aside)
+    return aside
+
+
+def sync(path: Path) -> None:
+    """Have the disk keep a file, or the names in a folder."""
+    descriptor = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
