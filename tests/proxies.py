@@ -8,6 +8,7 @@ from base64 import b64encode
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass, field
+from ipaddress import IPv6Address
 
 from tests.servers import LOOPBACK, Caller, Server, header_of, serving
 
@@ -117,6 +118,8 @@ async def _destination(caller: Caller) -> tuple[str, int]:
     assert command == 1
     if kind == 3:
         host = (await caller.reader.readexactly((await caller.reader.readexactly(1))[0])).decode()
+    elif kind == 4:
+        host = str(IPv6Address(await caller.reader.readexactly(16)))
     else:
         assert kind == 1
         host = ".".join(map(str, await caller.reader.readexactly(4)))

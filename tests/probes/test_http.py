@@ -26,8 +26,8 @@ from tests.servers import (
     serving,
     shake_hands,
 )
+from watchbill.domain.guarded import is_guarded
 from watchbill.domain.results import Outcome, Reason
-from watchbill.probes.connections import is_metadata
 
 pytestmark = pytest.mark.anyio
 
@@ -565,7 +565,7 @@ async def test_a_body_is_not_carried_to_another_origin() -> None:
     ],
 )
 def test_where_clouds_keep_their_secrets(address: str, refused: bool) -> None:
-    assert is_metadata(address) is refused
+    assert is_guarded(address) is refused
 
 
 async def test_a_stranger_s_redirect_reaches_no_metadata_service() -> None:

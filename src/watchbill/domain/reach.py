@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Mapping
 from ipaddress import IPv4Address, IPv6Address, ip_address
-from typing import Annotated, Literal, TypeAlias
+from typing import Annotated, Any, Literal, TypeAlias
 from urllib.parse import SplitResult, urlsplit
 
-from pydantic import AfterValidator, model_validator
+from pydantic import AfterValidator, StrictBool, model_validator
 
+from watchbill.domain.guarded import is_guarded
 from watchbill.domain.rules import Declared, declared_problem
 
 IpFamily: TypeAlias = Literal[4, 6]
@@ -109,6 +111,8 @@ class Outbound(Declared):
     """4 or 6: use only addresses of this family. `prefer-4`, `prefer-6`: the other one where the name has none of this."""
     source_address: Annotated[str, AfterValidator(_source)] | None = None
     """The address of this machine to probe from; only targets of its family are reached."""
+    allow_link_local: StrictBool = False
+    """Whether it may reach link-local addresses and the metadata services of clouds; a redirect to another origin never may."""
 
     @model_validator(mode="after")
     def _source_of_that_family(self) -> Outbound:
@@ -121,12 +125,33 @@ class Outbound(Declared):
                 )
         return self
 
+    @model_validator(mode="after")
+    def _no_guarded_address(self) -> Outbound:
+        for field, host_of in _HOST_OF.items():
+            declared = getattr(self, field, None)
+            host = None if declared is None or self.allow_link_local else host_of(declared)
+            if host and is_literal(host) and is_guarded(host):
+                raise declared_problem(
+                    field, "a link-local or metadata address is reached only with allow_link_local: true"
+                )
+        return self
+
 
 class ByName(Outbound):
     """The same for a check whose host is looked up."""
 
     resolver: Annotated[str, AfterValidator(_resolver)] | None = None
     """The DNS server to ask for addresses instead of the system's: its IP address, with or without a port."""
+
+
+_HOST_OF: Mapping[str, Callable[[Any], str | None]] = {
+    "host": lambda host: host,
+    "url": lambda url: split_url(url).hostname,
+    "server": lambda server: split_url(server).hostname if "://" in server else split_server(server)[0],
+    "resolver": lambda resolver: split_server(resolver)[0],
+    "proxy": lambda proxy: proxy.place[0],
+}
+"""The fields that say whom a check asks this machine to reach, and where in them."""
 
 
 def is_literal(host: str) -> bool:

@@ -6,6 +6,7 @@ from collections.abc import Callable, Mapping
 from functools import partial
 
 from watchbill.domain.units import Instant
+from watchbill.fence import fenced
 from watchbill.ports import Judge, Network
 from watchbill.probes import dns, heartbeat, http, icmp, tcp, tls
 from watchbill.probes.attempt import Prober
@@ -27,6 +28,7 @@ def probers(
 
     ``kept`` is where connections stay between probes; without it each is closed with its probe.
     """
+    network = fenced(network)
     http.user_agent()  # reads a file, which a process short of descriptors cannot
     return {
         "http": partial(

@@ -2,23 +2,23 @@
 
 from __future__ import annotations
 
-from ipaddress import IPv4Address, IPv6Address, ip_address, ip_network
-
-from watchbill.domain.reach import IpChoice
+from watchbill.domain.reach import ByName, IpChoice, Outbound
 from watchbill.domain.units import SECOND
+from watchbill.fence import unfenced
 from watchbill.ports import Connection, Network, TlsSession
 from watchbill.probes.attempt import Attempt
 
 MOST_NAMES_KEPT = 100
-_METADATA = frozenset(
-    ip_address(text) for text in ("fd00:ec2::254", "100.100.100.200", "168.63.129.16", "192.0.0.192")
-)
-_NAT64 = ip_network("64:ff9b::/96")
 
 
-def way(network: Network, resolver: str | None, source: str | None) -> Network:
+def way(network: Network, check: Outbound) -> Network:
     """The network that a check asks for: as it is, for most of them."""
-    return network if resolver is None and source is None else network.via(resolver=resolver, source=source)
+    resolver = check.resolver if isinstance(check, ByName) else None
+    if check.allow_link_local:
+        network = unfenced(network)
+    if resolver is None and check.source_address is None:
+        return network
+    return network.via(resolver=resolver, source=check.source_address)
 
 
 async def open_connection(
@@ -47,18 +47,6 @@ async def open_socket(network: Network, attempt: Attempt, path: str) -> Connecti
     attempt.phases.start("connect")
     attempt.facts["address"] = path
     return await network.connect_unix(path)
-
-
-def is_metadata(address: str) -> bool:
-    """Link-local, or where a cloud keeps its machines' credentials; also behind a translated or mapped address."""
-    found = ip_address(address.partition("%")[0])
-    if isinstance(found, IPv6Address):
-        inner = found.ipv4_mapped or found.sixtofour
-        if inner is None and found in _NAT64:
-            inner = IPv4Address(int(found) & 0xFFFF_FFFF)
-        if inner is not None:
-            return is_metadata(str(inner))
-    return found.is_link_local or found in _METADATA
 
 
 def record_session(session: TlsSession, attempt: Attempt) -> None:

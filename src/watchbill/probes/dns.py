@@ -23,6 +23,7 @@ from watchbill.domain.expectations import DnsAnswers, answer_failures, validity_
 from watchbill.domain.reach import split_server
 from watchbill.domain.results import Failure, Reason
 from watchbill.domain.units import SECOND, Instant
+from watchbill.fence import unfenced
 from watchbill.judgement import judge_answers
 from watchbill.ports import Judge, Network, NetworkError, TlsSession
 from watchbill.probes import dnshttps
@@ -44,7 +45,9 @@ async def probe(
     :raises NetworkError: wherever it ended, with its reason.
     """
     query = _question(check.name, check.record)
-    network = way(network, None, check.source_address)
+    network = way(network, check)
+    if check.server is None:  # whoever runs this machine chose that one
+        network = unfenced(network)
     session: TlsSession | None = None
     if check.transport == "https":
         packet, session = await dnshttps.ask(check, query, attempt, network)

@@ -46,7 +46,7 @@ async def probe(
 ) -> None:
     """:raises NetworkError: wherever it ended, with its reason."""
     attempt.facts["redirects"] = 0
-    network = way(network, check.resolver, check.source_address)
+    network = way(network, check)
     transport = (
         ProbeTransport(network, attempt, tls=check.tls, ip_family=check.ip_family)
         if is_plain(check)

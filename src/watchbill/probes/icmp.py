@@ -36,7 +36,7 @@ async def probe(check: Icmp, attempt: Attempt, *, network: Network) -> None:
 
     :raises NetworkError: where our own side cannot send, or the name has no address.
     """
-    network = way(network, check.resolver, check.source_address)
+    network = way(network, check)
     attempt.phases.start("resolve")
     address = await network.resolve(check.host, check.ip_family)
     attempt.phases.start("processing")

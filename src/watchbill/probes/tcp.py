@@ -20,7 +20,7 @@ MOST_READS = 1024
 
 async def probe(check: Tcp, attempt: Attempt, *, network: Network, judge: Judge) -> None:
     """:raises NetworkError: wherever it ended, with its reason."""
-    network = way(network, check.resolver, check.source_address)
+    network = way(network, check)
     if check.host is not None and check.port is not None:
         connection = await open_connection(network, attempt, check.host, check.port, check.ip_family)
     else:

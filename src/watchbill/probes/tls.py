@@ -18,7 +18,7 @@ NAMES_SHOWN = 10
 
 async def probe(check: Tls, attempt: Attempt, *, network: Network, now: Callable[[], Instant]) -> None:
     """:raises NetworkError: wherever it ended, with its reason. A bad certificate is a failure, its facts are kept."""
-    network = way(network, check.resolver, check.source_address)
+    network = way(network, check)
     connection = await open_connection(network, attempt, check.host, check.port, check.ip_family)
     try:
         attempt.phases.start("tls")

@@ -16,10 +16,11 @@ import httpx2
 from watchbill.domain.credentials import TlsOptions
 from watchbill.domain.reach import IpChoice
 from watchbill.domain.results import Reason
+from watchbill.fence import GuardedAddressError, fenced
 from watchbill.ports import Connection, Network, NetworkError, TlsSession
 from watchbill.probes.answer import Answer, Reply
 from watchbill.probes.attempt import Attempt
-from watchbill.probes.connections import connect, is_metadata, record_session, resolve, shut
+from watchbill.probes.connections import connect, record_session, resolve, shut
 
 ALPN = ("http/1.1",)
 _PORTS = {"http": 80, "https": 443}
@@ -58,6 +59,7 @@ class ProbeTransport(httpx2.AsyncBaseTransport):
     def leave_home(self) -> None:
         """From here on the targets are chosen by strangers: no client certificate, no way to metadata services."""
         self._foreign = True
+        self._network = fenced(self._network)
         self._tls = TlsOptions(ca_file=self._tls.ca_file, skip_verification=self._tls.skip_verification)
 
     async def exchange(self, outgoing: Outgoing) -> Reply:
@@ -98,11 +100,21 @@ class ProbeTransport(httpx2.AsyncBaseTransport):
             self.session = None
         facts["ssl"] = False
         address = await resolve(self._network, self._attempt, outgoing.host, self._ip_family)
-        if self._foreign and is_metadata(address):
-            raise NetworkError(
-                Reason.REDIRECT, f"redirect to {address} refused: it is a link-local or metadata address"
-            )
-        return await connect(self._network, self._attempt, address, outgoing.port)
+        return await self._connect_to(address, outgoing.port)
+
+    async def _connect_to(self, address: str, port: int) -> Connection:
+        try:
+            return await connect(self._network, self._attempt, address, port)
+        except GuardedAddressError as error:
+            raise self._refused(error) from None
+
+    def _refused(self, error: GuardedAddressError) -> NetworkError:
+        """Where a stranger leads to what is fenced off, the redirect is at fault."""
+        if not self._foreign:
+            return error
+        return NetworkError(
+            Reason.REDIRECT, f"redirect to {error.address} refused: it is a link-local or metadata address"
+        )
 
     async def _start_tls(self, connection: Connection, host: str, alpn: tuple[str, ...] = ALPN) -> TlsSession:
         self._attempt.phases.start("tls")

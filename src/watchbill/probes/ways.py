@@ -6,6 +6,8 @@ nothing of the kind never gets here.
 
 from __future__ import annotations
 
+import re
+
 import anyio
 
 from watchbill.domain.checks import Http
@@ -13,11 +15,12 @@ from watchbill.domain.proxies import Proxy
 from watchbill.domain.reach import is_literal, is_numeric
 from watchbill.domain.results import Reason
 from watchbill.domain.units import Instant
+from watchbill.fence import GuardedAddressError, judge
 from watchbill.ports import Connection, Network, NetworkError
 from watchbill.probes import http2, proxies
 from watchbill.probes.answer import Reply
 from watchbill.probes.attempt import Attempt
-from watchbill.probes.connections import connect, is_metadata, open_socket, record_session, resolve, shut
+from watchbill.probes.connections import connect, open_socket, record_session, resolve, shut
 from watchbill.probes.http2 import Http2Answer, Http2Session
 from watchbill.probes.kept import KeepableAnswer, Kept, Link, Origin
 from watchbill.probes.transport import ALPN, Outgoing, ProbeTransport, forget_the_last_hop
@@ -26,6 +29,7 @@ MOST_DRAINED_BYTES = 64 * 1024
 """Of a redirect's body, to use its connection again; a longer one costs more than a new connection..."""
 MOST_DRAINED_SECONDS = 0.1
 """...and so does one that is not sent at once."""
+_NAME = re.compile(r"[A-Za-z0-9_-]+(\.[A-Za-z0-9_-]+)*\.?")
 _LOST = frozenset({Reason.RESET, Reason.TLS})
 
 
@@ -42,6 +46,7 @@ class WayTransport(ProbeTransport):
     ) -> None:
         super().__init__(network, attempt, tls=check.tls, ip_family=check.ip_family)
         self._check = check
+        self._declared = network
         self._kept = kept if check.connection == "reuse" else None
         self._opened_at = opened_at
         self._home: Origin | None = None
@@ -153,14 +158,13 @@ class WayTransport(ProbeTransport):
         if self._check.unix_socket is not None:
             return await self._reach_socket(self._check.unix_socket, outgoing)
         if self._check.proxy is not None:
-            self._refuse_metadata(outgoing.host)
+            self._judge_unresolved(outgoing.host)
             async with proxies.told_of(self._check.proxy):
                 host, port = self._check.proxy.place
-                address = await resolve(self._network, self._attempt, host, self._ip_family)
-                return await connect(self._network, self._attempt, address, port)
+                address = await resolve(self._declared, self._attempt, host, self._ip_family)
+                return await connect(self._declared, self._attempt, address, port)
         address = await resolve(self._network, self._attempt, outgoing.host, self._ip_family)
-        self._refuse_metadata(address)
-        return await connect(self._network, self._attempt, address, outgoing.port)
+        return await self._connect_to(address, outgoing.port)
 
     async def _reach_socket(self, path: str, outgoing: Outgoing) -> Connection:
         if (outgoing.secure, outgoing.host, outgoing.port) != self._home:
@@ -181,19 +185,26 @@ class WayTransport(ProbeTransport):
         self._attempt.phases.start("resolve")
         address = await self._network.resolve(host, self._ip_family)
         self._attempt.phases.start("connect")
-        self._refuse_metadata(address)
+        self._judge(address)
         return address
 
-    def _refuse_metadata(self, host: str) -> None:
-        if not self._foreign:
-            return
+    def _judge_unresolved(self, host: str) -> None:
+        """What the proxy may have to look up. One that asks the C library takes more for an address than we do."""
         if is_literal(host):
-            if is_metadata(host):
-                raise NetworkError(
-                    Reason.REDIRECT, f"redirect to {host} refused: it is a link-local or metadata address"
-                )
-        elif is_numeric(host):
-            raise NetworkError(Reason.REDIRECT, f"redirect to {host} refused: it is no IP address in full")
+            self._judge(host)
+        elif is_numeric(host) or not _NAME.fullmatch(host):
+            whose = f"redirect to {host} refused: it" if self._foreign else host
+            raise NetworkError(
+                Reason.REDIRECT if self._foreign else Reason.DNS,
+                f"{whose} is neither a name nor an IP address in full",
+            )
+
+    def _judge(self, address: str) -> None:
+        """What somebody else connects to for us."""
+        try:
+            judge(self._network, address)
+        except GuardedAddressError as error:
+            raise self._refused(error) from None
 
     # --- requests -----------------------------------------------------------------------------------
 
