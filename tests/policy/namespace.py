@@ -113,12 +113,16 @@ class Watch:
     def _count(self, source: End, target: End) -> None:
         if target == _MARK:
             self._marked.release()
-        elif not (ip_address(target.address).is_loopback or self._is_left_out(source, target)):
+        elif not (self._left_out(source) or self._left_out(target) or is_loopback(target.address)):
             self._seen[target] += 1
 
-    def _is_left_out(self, *ends: End) -> bool:
+    def _left_out(self, end: End) -> bool:
         """Also what the kernel says of the mark, that nobody listens there."""
-        return any((end.address, end.port) in self._but or end.address == _MARK.address for end in ends)
+        return (end.address, end.port) in self._but or end.address == _MARK.address
+
+
+def is_loopback(address: str) -> bool:
+    return ip_address(address).is_loopback
 
 
 def ends_of(protocol: int, packet: bytes) -> tuple[End, End] | None:
