@@ -8,6 +8,7 @@ have prometheus || missing="$missing prometheus"
 have amtool || missing="$missing prometheus-alertmanager"
 have nginx || missing="$missing nginx-light"
 have systemd-analyze || missing="$missing systemd"
+have strace || missing="$missing strace"
 have git || missing="$missing git"
 [ -n "$missing" ] || exit 0
 if [ "$(id -u)" = 0 ] && command -v apt-get >/dev/null 2>&1; then

@@ -14,6 +14,8 @@ from tests.proof import Claim
 Prove: TypeAlias = Callable[..., list[Claim]]
 
 SECTIONS: dict[str, str] = {
+    "kill": "tests.crash.kill",
+    "powerloss": "tests.crash.powerloss",
     "storm": "tests.runtime.storm",
 }
 

@@ -58,6 +58,7 @@ class DuckDbStorage:
 
     def __init__(self, file: DuckDbFile, *, location: str) -> None:
         self._file = file
+        self._checkpoints = file.checkpoints
         self._location = location
         self._writer = anyio.CapacityLimiter(1)
         self._readers = anyio.CapacityLimiter(READERS)
@@ -122,9 +123,12 @@ class DuckDbStorage:
         cursor, writing = self._ready()
         last = writing.sequences.get(self._location, 0)
         if self._attempted is not None and self._attempted[0] is batch and last >= self._attempted[1]:
-            # Its last commit did not say whether it was applied; the number it was to get does.
+            # Its last commit did not say whether it was applied; the number it was to get does. The log may have
+            # failed to be synced, and what is read back from memory is not on the disk for that.
+            self._checkpoint()
             self._file.log.acknowledge(self._location, Mark(last, batch.accounted_until))
             return
+        self._checkpoint_if_due(cursor)
         self._attempted = batch, last + 1
         # Until the commit is known to have succeeded, what was loaded is taken to be out of step.
         self._writing = None
@@ -167,10 +171,23 @@ class DuckDbStorage:
     def _checkpoint(self) -> None:
         cursor, _ = self._ready()
         try:
-            cursor.checkpoint()
+            self._checkpoints.run(cursor)
         except duckdb.Error as error:
             raise self._file.error(error) from error
         self._file.log.checkpointed()
+
+    def _checkpoint_if_due(self, cursor: duckdb.DuckDBPyConnection) -> None:
+        """Before the batch, whose commit then fails for nothing but itself."""
+        if not self._checkpoints.is_due():
+            return
+        try:
+            self._checkpoints.run(cursor)
+            self._file.log.checkpointed()
+        except OSError as error:
+            log.warning("history.checkpoint_put_off", path=str(self._file.path), error=error.strerror)
+        except duckdb.Error as error:
+            self._writing = None
+            raise self._file.error(error) from error
 
     def _reopen(self) -> None:
         self._close_database()
@@ -182,6 +199,9 @@ class DuckDbStorage:
         self._read_cursors = [database.cursor() for _ in range(READERS)]
 
     def _close(self) -> None:
+        if self._write_cursor is not None:
+            with suppress(StorageError, OSError):  # what is in the log stays in the log
+                self._checkpoint()
         self._close_database()
         self._file.unlock()
 
@@ -213,6 +233,10 @@ class DuckDbStorage:
             # Beside DuckDB's own file there are the kept log, the mark and the lock: their disk is as full.
             reason = error.strerror or type(error).__name__
             raise StorageError(f"{self._file.path}: {reason}; free some space or mend the folder") from error
+        except (
+            duckdb.Error
+        ) as error:  # while mending at an opening; a store that fails must not end the process
+            raise self._file.error(error) from error
 
     async def _in_reader(self, question: Callable[[duckdb.DuckDBPyConnection], T]) -> T:
         """The answer, in one read-only transaction; a question that is given up is interrupted.

@@ -17,8 +17,10 @@ CONFIG: dict[str, str | bool | int | float | list[str]] = {
     "max_temp_directory_size": "1GB",
     "autoinstall_known_extensions": False,
     "autoload_known_extensions": False,
+    "checkpoint_threshold": "1TB",  # never by itself: see duckdb_checkpoint
 }
 _SETTINGS = (
+    "PRAGMA disable_checkpoint_on_shutdown",
     "SET TimeZone = 'UTC'",
     "SET enable_external_access = false",
     "SET lock_configuration = true",

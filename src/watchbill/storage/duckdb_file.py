@@ -9,6 +9,7 @@ from __future__ import annotations
 import fcntl
 import os
 import secrets
+from collections.abc import Callable
 from contextlib import suppress
 from importlib import resources
 from pathlib import Path
@@ -16,6 +17,7 @@ from pathlib import Path
 import duckdb
 
 from watchbill.domain.errors import StorageError
+from watchbill.storage.duckdb_checkpoint import Checkpoints
 from watchbill.storage.duckdb_connection import connect, held_by, storage_error
 from watchbill.storage.duckdb_log import WriteAheadLog, set_aside, sync
 from watchbill.storage.duckdb_repairs import Repairs
@@ -31,6 +33,7 @@ class DuckDbFile:
         self.path = path = Path(os.path.realpath(Path(location).expanduser()))
         self.repairs = Repairs(path)
         self.log = WriteAheadLog(path, self.repairs)
+        self.checkpoints = Checkpoints(path, self.repairs)
         self._lock = path.with_name(path.name + ".lock")
         self._new = path.with_name(path.name + ".new")
         self._locked: int | None = None
@@ -79,11 +82,12 @@ class DuckDbFile:
         try:
             if not self.path.exists():
                 self._create()
+            self.checkpoints.restore()
             self.log.keep()
             connection = self.log.replay()
             if _schema_version(self.path, connection):
                 connection = self.log.compare(connection)
-            _migrate(self.path, connection)
+            _migrate(self.path, connection, self.checkpoints.run)
         except OSError as error:
             raise StorageError(f"{self.path}: {error.strerror or error}; {_LOOK_AT_THE_DISK}") from error
         return connection
@@ -107,7 +111,7 @@ class DuckDbFile:
             connection = connect(self._new)
         except duckdb.Error as error:
             raise self.error(error) from error
-        _migrate(self.path, connection)
+        _migrate(self.path, connection, _plain_checkpoint)
         connection.close()
         sync(self._new)
         self._new.rename(self.path)
@@ -160,19 +164,32 @@ def _known_version(path: Path, connection: duckdb.DuckDBPyConnection) -> int:
     return known
 
 
-def _migrate(path: Path, connection: duckdb.DuckDBPyConnection) -> None:
+def _migrate(
+    path: Path,
+    connection: duckdb.DuckDBPyConnection,
+    checkpoint: Callable[[duckdb.DuckDBPyConnection], None],
+) -> None:
     """Bring the schema up to date. Closes what it cannot migrate."""
     known = _schema_version(path, connection)
     try:
         for number, text in migrations()[known:]:
             _apply(connection, number, text)
+            checkpoint(connection)
     except duckdb.Error as error:
         connection.close()
         raise storage_error(path, error) from error
+    except OSError:
+        connection.close()
+        raise
+
+
+def _plain_checkpoint(connection: duckdb.DuckDBPyConnection) -> None:
+    """Of a file that is made aside: nobody would miss it."""
+    connection.checkpoint()
 
 
 def _apply(connection: duckdb.DuckDBPyConnection, number: int, text: str) -> None:
-    """One migration in one transaction, then a checkpoint: no schema change is ever replayed from the log."""
+    """One migration in one transaction. A checkpoint has to follow: no schema change is ever replayed from the log."""
     connection.begin()
     connection.execute(
         "CREATE TABLE IF NOT EXISTS schema_migration (version INTEGER NOT NULL, applied_at TIMESTAMPTZ NOT NULL)"
@@ -184,4 +201,3 @@ def _apply(connection: duckdb.DuckDBPyConnection, number: int, text: str) -> Non
         [secrets.token_bytes(32)],
     )
     connection.commit()
-    connection.checkpoint()

@@ -1,0 +1,144 @@
+"""Checkpoints that may be cut short at any instant.
+
+DuckDB writes its metadata blocks where they are, 256 KB at a time. A process that is killed meanwhile, or a power cut,
+leaves a block that is half new, whose checksum is wrong, and the whole database does not open any more. So every
+checkpoint is made here: what it may overwrite is saved beside the database first, and put back at the next opening
+unless the checkpoint was completed, which the database's own head says.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import struct
+from contextlib import suppress
+from pathlib import Path
+
+import duckdb
+
+from watchbill.storage.duckdb_log import sync
+from watchbill.storage.duckdb_repairs import Repairs
+
+LOG_BYTES = 16 * 1024 * 1024
+"""So large the log may grow before it goes into the file."""
+_PUT_OFF_UNTIL = 1.25  # times as large, where a checkpoint failed: committing goes on meanwhile
+_HEAD_BYTES = 3 * 4_096  # one that never changes, two that each checkpoint takes in turn and writes last
+_BLOCK_BYTES = 262_144
+_MAGIC = b"watchbill blocks 1\n"
+_PLACE = struct.Struct("<QQ")  # where in the file, how many bytes
+_METADATA_BLOCKS = "SELECT DISTINCT block_id FROM pragma_metadata_info()"
+_DESCRIPTORS = Path("/dev/fd")
+
+
+class Checkpoints:
+    """Of the database at ``path``; ``.blocks`` beside it is what the checkpoint under way may overwrite."""
+
+    def __init__(self, path: Path, repairs: Repairs) -> None:
+        self._path = path
+        self._repairs = repairs
+        self._log = path.with_name(path.name + ".wal")
+        self._saved = path.with_name(path.name + ".blocks")
+        self._due_at = LOG_BYTES
+
+    # --- while the database is open -----------------------------------------------------------------
+
+    def is_due(self) -> bool:
+        return self._log_bytes() >= self._due_at
+
+    def run(self, cursor: duckdb.DuckDBPyConnection) -> None:
+        """Bring the log into the file.
+
+        :raises OSError: there was no room to save what it overwrites; nothing was done.
+        :raises duckdb.Error: the database has to be opened anew.
+        """
+        self._due_at = max(LOG_BYTES, round(self._log_bytes() * _PUT_OFF_UNTIL))
+        self._save(cursor)
+        cursor.checkpoint()
+        self._due_at = LOG_BYTES
+        with suppress(OSError):
+            self._saved.unlink(missing_ok=True)
+
+    # --- before it is opened ------------------------------------------------------------------------
+
+    def restore(self) -> None:
+        """Undo the checkpoint that was cut short, if one was. Nobody may have the database open.
+
+        :raises OSError: the file could not be written.
+        """
+        try:
+            saved = _blocks(self._saved.read_bytes())
+        except FileNotFoundError:
+            return
+        if saved and self._path.exists() and (undone := _put_back(self._path, saved)):
+            self._repairs.mend("history.checkpoint_undone", blocks=undone)
+        self._saved.unlink(missing_ok=True)
+
+    # --- inside -------------------------------------------------------------------------------------
+
+    def _log_bytes(self) -> int:
+        try:
+            return self._log.stat().st_size
+        except FileNotFoundError:
+            return 0
+
+    def _save(self, cursor: duckdb.DuckDBPyConnection) -> None:
+        numbers = [number for (number,) in cursor.execute(_METADATA_BLOCKS).fetchall()]
+        descriptor = _descriptor_of(self._path)
+        places = [(0, _HEAD_BYTES)]
+        places += [(_HEAD_BYTES + number * _BLOCK_BYTES, _BLOCK_BYTES) for number in sorted(numbers)]
+        content = b"".join(_PLACE.pack(*place) + os.pread(descriptor, place[1], place[0]) for place in places)
+        aside = self._saved.with_name(self._saved.name + ".new")
+        try:
+            with aside.open("wb") as file:
+                file.write(_MAGIC + hashlib.sha256(content).digest() + content)
+                file.flush()
+                os.fsync(file.fileno())
+        except OSError:
+            with suppress(OSError):
+                aside.unlink(missing_ok=True)
+            raise
+        aside.rename(self._saved)
+        sync(self._path.parent)
+
+
+def _descriptor_of(path: Path) -> int:
+    """DuckDB's own descriptor of its file.
+
+    Opening the file a second time would do for reading, but closing that again would drop DuckDB's lock.
+    """
+    wanted = path.stat()
+    for entry in _DESCRIPTORS.iterdir():
+        with suppress(OSError):
+            if os.path.samestat(os.fstat(int(entry.name)), wanted):
+                return int(entry.name)
+    raise FileNotFoundError(2, "not open in this process", str(path))
+
+
+def _blocks(content: bytes) -> list[tuple[int, bytes]]:
+    """(place, bytes) of all that was saved, the head first; nothing where it was not saved whole."""
+    start = len(_MAGIC) + hashlib.sha256().digest_size
+    body = content[start:]
+    if content[:start] != _MAGIC + hashlib.sha256(body).digest():
+        return []
+    blocks, at = [], 0
+    while at < len(body):
+        place, length = _PLACE.unpack_from(body, at)
+        at += _PLACE.size
+        blocks.append((place, body[at : at + length]))
+        at += length
+    return blocks
+
+
+def _put_back(path: Path, saved: list[tuple[int, bytes]]) -> int:
+    """How many blocks had been touched by a checkpoint that was not completed."""
+    (_, head), *blocks = saved
+    with path.open("r+b", buffering=0) as file:
+        if os.pread(file.fileno(), len(head), 0) != head:
+            return 0  # the head is written last: since then a checkpoint was completed
+        touched = [
+            (place, block) for place, block in blocks if os.pread(file.fileno(), len(block), place) != block
+        ]
+        for place, block in touched:
+            os.pwrite(file.fileno(), block, place)
+        os.fsync(file.fileno())
+    return len(touched)
