@@ -9,7 +9,7 @@ from pathlib import Path
 
 import anyio
 
-from bench import hanging, hostile, latency, phases, profile, ratios, saturation, scale
+from bench import floor, hanging, hostile, latency, phases, profile, ratios, saturation, scale
 from bench.declared import TYPES
 from bench.tables import Table
 from bench.targets import Targets
@@ -45,17 +45,25 @@ def measure_ratios(setting: Setting) -> Sequence[Table]:
     return [ratios.table(cells, f"Medians of {runs} alternating runs of each. {rest}")]
 
 
+def measure_floor(setting: Setting) -> Sequence[Table]:
+    """Where the ratio that is wanted is not reached: TCP at the lowest rate."""
+    runs = setting.asked.runs or (1 if setting.asked.quick else 5)
+    seconds = setting.seconds(8, quick=8)
+    return [floor.measure(setting.folder, setting.targets, rate=RATES[0], runs=runs, seconds=seconds)]
+
+
 def measure_scale(setting: Setting) -> Sequence[Table]:
-    """10,000 checks every 10 s; the cost of one is compared at the same rate, with 1,000 checks every second."""
-    seconds = setting.seconds(300, quick=40)
-    steady = max(seconds / 5, 15)
-    large = scale.loaded(
-        setting.folder / "large", setting.targets, checks=10_000, interval=10, seconds=seconds, steady=steady
+    """10,000 checks every 10 s; then the cost of one beside that of 1,000 checks every second, both at once."""
+    many = scale.loaded(
+        setting.folder / "large",
+        setting.targets,
+        checks=10_000,
+        interval=10,
+        seconds=setting.seconds(300, quick=40),
     )
-    small = scale.loaded(
-        setting.folder / "small", setting.targets, checks=1_000, interval=1, seconds=1, steady=steady
-    )
-    return [scale.table(large, small)]
+    windows = 1 if setting.asked.quick else 5
+    costs = scale.compared(setting.folder, setting.targets, checks=10_000, interval=10, windows=windows)
+    return [scale.table(many, costs)]
 
 
 def measure_saturation(setting: Setting) -> Sequence[Table]:
@@ -97,6 +105,7 @@ def measure_profile(setting: Setting) -> Sequence[Table]:
 
 SECTIONS: dict[str, Callable[[Setting], Sequence[Table]]] = {
     "ratios": measure_ratios,
+    "floor": measure_floor,
     "saturation": measure_saturation,
     "scale": measure_scale,
     "hanging": measure_hanging,

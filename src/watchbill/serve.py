@@ -30,6 +30,7 @@ from watchbill.domain.errors import WatchbillError
 from watchbill.domain.messages import ConfigReloaded, ReloadConfig
 from watchbill.domain.results import Result, Trigger
 from watchbill.heap import Heap, tended
+from watchbill.hugepages import keep_huge
 from watchbill.log import LineWriter, open_log
 from watchbill.metrics import Sources
 from watchbill.net import open_network
@@ -141,6 +142,7 @@ async def _main(options: Options, loader: Loader, sockets: Sequence[socket], lin
                 group.start_soon(_watch, options.config, reloader, app, name="watch")
             group.start_soon(_keep_watchdog, app, name="watchdog")
             group.start_soon(heap.tend, name="heap")
+            group.start_soon(keep_huge, offload, name="huge pages")
             await group.start(partial(serve_web, web, sockets, shutdown=stop), name="web")
             _announce(app, options, sockets, lines)
             heap.settle()

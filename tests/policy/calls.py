@@ -38,6 +38,7 @@ ADAPTERS = {
     "serve.py": "brings the real ports",
     "workers/": "processes of our own",
     "heap.py": "the collector of this process",
+    "hugepages.py": "the memory of this process",
     "systemd.py": "talks to the service manager",
     "library.py": "brings the real ports",
     "log.py": "one thread, so that stderr blocks nothing",
