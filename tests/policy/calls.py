@@ -74,6 +74,7 @@ HOMES: Mapping[str, tuple[str, ...]] = {
     "backports": ("probes/decoding.py",),
     "compression": ("probes/decoding.py",),
     "prometheus_client": ("metrics/own.py",),
+    "ctypes": ("hugepages.py",),
     "re2": ("domain/rules.py", "cli/alike.py"),
     "jsonpath_rfc9535": ("domain/json_rules.py",),
     "jsonschema_rs": ("domain/json_rules.py",),
@@ -84,7 +85,7 @@ HOMES: Mapping[str, tuple[str, ...]] = {
 }
 """Who may import what; an empty tuple: nobody."""
 UNSAFE_MODULES = frozenset(
-    {"marshal", "shelve", "dill", "cloudpickle", "telnetlib", "ftplib", "pty", "code", "codeop", "runpy", "imp", "ctypes",
+    {"marshal", "shelve", "dill", "cloudpickle", "telnetlib", "ftplib", "pty", "code", "codeop", "runpy", "imp",
      "requests", "httpx", "aiohttp", "jinja2", "mako"}
 )  # fmt: skip
 UNSAFE_CALLS = frozenset({"eval", "exec", "compile", "__import__", "input", "breakpoint"})
