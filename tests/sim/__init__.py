@@ -1,0 +1,1 @@
+"""The real application over a simulated clock, network, store and configuration, with faults drawn from a seed."""

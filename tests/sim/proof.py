@@ -1,0 +1,210 @@
+"""What the simulation proves, and how often it tried."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import subprocess
+import sys
+from collections import Counter
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+from tests.proof import Claim
+from tests.sim.planted import PLANTED
+from tests.sim.search import TRIO_EVERY, Tally, find, run_seeds, shrunk
+from tests.sim.seeds import Told
+from tests.sim.shrink import described
+from tests.sim.world import Size
+
+ROOT = Path(__file__).parents[2]
+FRESH_PROCESSES = 5
+WANTED_SPEED = 1_000
+WANTED_PLANTS = 10
+
+
+@dataclass(frozen=True)
+class Effort:
+    """``plants``: how many of the planted bugs are looked for, and within how many ``plant_seeds``."""
+
+    seeds: int
+    size: Size
+    hashed: Size
+    plants: tuple[str, ...]
+    plant_size: Size
+    plant_seeds: int = 1_000
+    jobs: int = 1
+    speed: float = WANTED_SPEED
+
+
+FULL = Effort(
+    seeds=1_000,
+    size=Size(),
+    hashed=Size(),
+    plants=tuple(PLANTED),
+    plant_size=Size(),
+    jobs=2,
+)
+QUICK = Effort(
+    seeds=8,
+    size=Size(checks=30, seconds=600),
+    hashed=Size(checks=10, seconds=200),
+    plants=("lost_wake_up", "slot_dropped", "acknowledged_before_the_commit", "counters_reset_at_reload"),
+    plant_size=Size(checks=20, seconds=600),
+    speed=0,  # others run beside it, and a start counts for much of it
+)
+
+
+def prove(folder: Path, *, full: bool) -> list[Claim]:
+    """Failing seeds are made small and written to ``folder``, where a long run also finds how far it came."""
+    effort = FULL if full else QUICK
+    tally = _search(folder, effort)
+    return [
+        _no_promise_broken(tally, effort),
+        _speed(tally, effort),
+        _same_hash(effort),
+        _plants_found(effort),
+    ]
+
+
+# --- the claims ---------------------------------------------------------------------------------------
+
+
+def _no_promise_broken(tally: Tally, effort: Effort) -> Claim:
+    did = tally.happened
+    something = min(did["rows"], did["slots"], did["edits"], did["kills"], did["scrapes"], tally.on_trio) > 0
+    return Claim(
+        what="The whole application keeps every promise under faults drawn from a seed",
+        tried=(
+            f"{tally.seeds:,} seeds ({tally.on_trio:,} of them on trio) of {effort.size.seconds:,.0f} s with "
+            f"{effort.size.checks} checks: {did['slots']:,} slots, {did['rows']:,} rows, {did['lives']:,} processes "
+            f"({did['kills']:,} killed), {did['edits']:,} edits, {did['mistakes']:,} mistakes in the file, "
+            f"{did['stalls']:,} stalls, {did['clock']:,} clocks set"
+        ),
+        found=f"{len(tally.broken)} promises broken",
+        wanted="0",
+        holds=something and tally.seeds >= effort.seeds and not tally.broken,
+    )
+
+
+def _speed(tally: Tally, effort: Effort) -> Claim:
+    return Claim(
+        what="A simulated hour takes seconds",
+        tried=f"{tally.simulated_seconds / 3600:,.1f} hours in {tally.cpu_seconds:,.0f} s of processor time",
+        found=f"{tally.speed:,.0f} times real time on a core",
+        wanted=f">= {effort.speed:,.0f}",
+        holds=tally.speed >= effort.speed and tally.seeds > 0,
+    )
+
+
+def _same_hash(effort: Effort) -> Claim:
+    """Each in a process of its own, whose addresses differ, and with them the order of sets."""
+    stories = Counter(_stories(effort.hashed) for _ in range(FRESH_PROCESSES))
+    (first, *_) = stories
+    return Claim(
+        what="The same seed is the same run",
+        tried=f"a seed on asyncio and one on trio, in {FRESH_PROCESSES} fresh processes",
+        found=f"{len(stories)} pair of stories: {' and '.join(first)}",
+        wanted="1 pair, of two that differ",
+        holds=len(stories) == 1 and len(set(first)) == 2,
+    )
+
+
+def _plants_found(effort: Effort) -> Claim:
+    found: dict[str, int] = {}
+    missing = []
+    for name in effort.plants:
+        told = find(name, range(effort.plant_seeds), effort.plant_size, mixed=True)
+        if told is None:
+            missing.append(name)
+        else:
+            found[name] = told.seed
+    seeds = ", ".join(f"{name} {seed}" for name, seed in found.items())
+    return Claim(
+        what="A bug planted in the application is found",
+        tried=f"{len(effort.plants)} bugs, one at a time",
+        found=f"{len(found)} within {effort.plant_seeds:,} seeds (name and first seed: {seeds})"
+        + (f"; not found: {', '.join(missing)}" if missing else ""),
+        wanted=f"all of them, within {effort.plant_seeds:,} seeds",
+        holds=not missing and bool(found) and (effort is QUICK or len(found) >= WANTED_PLANTS),
+    )
+
+
+# --- how ----------------------------------------------------------------------------------------------
+
+
+def _search(folder: Path, effort: Effort) -> Tally:
+    tally = Tally()
+    folder.mkdir(parents=True, exist_ok=True)
+    seeds = folder / f"seeds-{_sources()}-{effort.seeds}.jsonl"
+    done = list(_read(seeds, effort.size))
+    for told in done:
+        tally.add(told)
+    with seeds.open("a", encoding="utf-8") as journal:
+        for told in run_seeds(_left(done, effort), size=effort.size, mixed=True, jobs=effort.jobs):
+            tally.add(told)
+            journal.write(json.dumps(_line(told)) + "\n")
+            journal.flush()
+            if told.broken is not None:
+                report = described(shrunk(told))
+                (folder / f"seed-{told.seed}.txt").write_text(report + "\n", encoding="utf-8")
+                print(report, file=sys.stderr)
+    return tally
+
+
+def _left(done: Iterable[Told], effort: Effort) -> range:
+    return range(len(list(done)), effort.seeds)
+
+
+def _line(told: Told) -> dict[str, object]:
+    return {
+        "seed": told.seed,
+        "backend": told.size.backend,
+        "seconds": told.seconds,
+        "happened": told.happened,
+        "broken": told.broken,
+    }
+
+
+def _read(journal: Path, size: Size) -> Iterator[Told]:
+    """What an earlier run of the same sources came to before it was stopped."""
+    lines = journal.read_text(encoding="utf-8").splitlines() if journal.exists() else []
+    for line in lines:
+        known = json.loads(line)
+        yield Told(
+            seed=known["seed"],
+            size=Size(size.checks, size.seconds, known["backend"], size.without),
+            digest="",
+            seconds=known["seconds"],
+            happened=Counter(known["happened"]),
+            broken=known["broken"],
+        )
+
+
+def _sources() -> str:
+    """A digest of all that a seed's run depends on."""
+    digest = hashlib.blake2b(digest_size=6)
+    for folder in (ROOT / "src", ROOT / "tests" / "sim"):
+        for path in sorted(folder.rglob("*.py")):
+            digest.update(path.read_bytes())
+    return digest.hexdigest()
+
+
+def _stories(size: Size) -> tuple[str, ...]:
+    """What the stories of two seeds hash to, on either loop, told by a process of its own."""
+    options = ["--first", str(TRIO_EVERY - 2), "--seeds", "2", "--digest", "--backend", "mixed"]
+    options += ["--checks", str(size.checks), "--seconds", str(size.seconds)]
+    environment = {name: value for name, value in os.environ.items() if name != "PYTHONHASHSEED"}
+    said = subprocess.run(
+        [sys.executable, "-m", "tests.sim", *options],
+        cwd=ROOT,
+        env=environment,
+        capture_output=True,
+        text=True,
+        timeout=300,
+        check=True,
+    )
+    lines = [line.split() for line in said.stdout.splitlines()[:2]]
+    return tuple(f"{digest} ({backend})" for _, backend, digest in lines)
