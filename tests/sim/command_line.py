@@ -22,6 +22,7 @@ def main(parser: argparse.ArgumentParser) -> int:
     parser.add_argument("--backend", choices=["asyncio", "trio", "mixed"], default="mixed")
     parser.add_argument("--jobs", type=int, default=1, help="processes")
     parser.add_argument("--without", default="", help=f"faults to leave out, of: {', '.join(sorted(KINDS))}")
+    parser.add_argument("--dense", action="store_true", help="checks every few seconds")
     parser.add_argument("--plant", choices=[*PLANTED, "all"], help="put this bug in")
     parser.add_argument("--digest", action="store_true", help="print what each seed's story hashes to")
     asked = parser.parse_args()
@@ -31,6 +32,7 @@ def main(parser: argparse.ArgumentParser) -> int:
         seconds=asked.seconds,
         backend="asyncio" if mixed else asked.backend,
         without=frozenset(filter(None, asked.without.split(","))),
+        dense=asked.dense,
     )
     seeds = range(asked.first, asked.first + asked.seeds)
     if asked.plant is not None:

@@ -15,6 +15,7 @@ from watchbill.domain.errors import ConfigError, Problem
 from watchbill.testing import config_of
 
 INTERVALS = (*("1m",) * 12, "30s", "2m", "15s")
+DENSE = ("2s", "2s", "3s", "5s", "7s", "20s")
 SHORT = {"interval": "2s"}
 """As short as the timeout, so that one probe may still run when the next is due."""
 SERVICES = ("shop", "mail", None, None)
@@ -29,6 +30,8 @@ class File:
 
     random: Random
     size: int
+    dense: bool = False
+    """Checks are due every few seconds, so that their probes meet more often."""
     checks: dict[str, Declared] = field(default_factory=dict)
     moved: dict[str, str] = field(default_factory=dict)
     limits: dict[str, Any] = field(
@@ -110,7 +113,7 @@ class File:
                 self.checks[name] = self._draw()
                 return f"{name} is another"
             case 1:
-                interval = self.random.choice(INTERVALS)
+                interval = self._interval()
                 self.checks[name] = {**self.checks[name], "interval": interval}
                 return f"{name} every {interval}"
             case 2:
@@ -119,7 +122,7 @@ class File:
                 return f"{name} {'parked' if parked else 'enabled'}"
             case 3:
                 del self.checks[name]
-                new = self._name()
+                new = self._revived() or self._name()
                 self.checks[new] = self._draw()
                 return f"{name} gone, {new} new"
             case 4:
@@ -139,14 +142,26 @@ class File:
         self.moved[old] = new
         return f"{old} is now {new}"
 
+    def _revived(self) -> str | None:
+        """Now and then a name that there was before comes back for something else."""
+        former = [name for number in range(1, self._named) if (name := f"c{number}") not in self.checks]
+        if not former or self.random.random() < 0.5:
+            return None
+        name = self.random.choice(former)
+        self.moved.pop(name, None)
+        return name
+
     def _name(self) -> str:
         self._named += 1
         return f"c{self._named}"
 
+    def _interval(self) -> str:
+        return self.random.choice(DENSE if self.dense else INTERVALS)
+
     def _draw(self) -> Declared:
         host = f"t{self.random.randrange(TARGETS)}.test"
         fields: dict[str, Any] = {
-            "interval": self.random.choice(INTERVALS),
+            "interval": self._interval(),
             "timeout": "2s",
             "service": self.random.choice(SERVICES),
             "enabled": self.random.random() > 0.05,

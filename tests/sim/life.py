@@ -197,7 +197,9 @@ class Life:
             if state is None or told is None:
                 if (state is None) is not (told is None):
                     self.breaks(f"{check_id} is on the board or registered, not both")
-            elif (found := told.difference(state)) is not None:
+            elif (
+                found := told.difference(state, missed_at_start=self.mirror.missed_at_start.get(check_id, 0))
+            ) is not None:
                 self.breaks(f"{check_id}: {found}")
         for service, status in app.board.services.items():
             if status is not self.mirror.service(service):

@@ -29,7 +29,6 @@ class Told:
     status: Status = Status.UNKNOWN
     reason: Reason | None = None
     last_seen: Instant = 0
-    missed_at_start: int = 0
     shown: dict[Outcome, int] = field(default_factory=dict)
 
     def take(self, result: Result) -> None:
@@ -39,15 +38,15 @@ class Told:
         if result.outcome is Outcome.FAILURE:
             self.reason = result.reason
 
-    def difference(self, state: CheckState) -> str | None:
-        """How the board differs from what happened."""
+    def difference(self, state: CheckState, *, missed_at_start: int) -> str | None:
+        """How the board differs from what happened; what was missed at the start is added after a minute."""
         slots, shown, happened = state.slots, self.shown, self.slots
         if [slots[outcome] for outcome in COUNTED] != [happened[outcome] for outcome in COUNTED]:
             return f"{dict(slots)} on the board, {dict(self.slots)} happened"
         if shown and any(map(lt, slots.values(), shown.values())):
             return f"counters went back from {shown} to {dict(slots)}"
         missed = self.slots[Outcome.MISSED]
-        if slots[Outcome.MISSED] not in {missed, missed + self.missed_at_start}:
+        if slots[Outcome.MISSED] not in {missed, missed + missed_at_start}:
             return f"{slots[Outcome.MISSED]} slots are missed on the board, {missed} were"
         if state.latest is not self.latest and state.latest != self.latest:
             return f"the board's latest is {state.latest}, the last published {self.latest}"
@@ -66,6 +65,7 @@ class Mirror:
     """Every check that is registered, by id."""
 
     checks: dict[str, Told] = field(default_factory=dict)
+    missed_at_start: Mapping[str, int] = field(default_factory=dict)
     _moving: dict[str, Told] = field(default_factory=dict)
 
     def registered(self, event: CheckRegistered) -> None:
@@ -74,12 +74,8 @@ class Mirror:
         if told is None:
             told = self._new(event)
         elif previous is None or previous.type != check.type:
-            told = Told(check, last_seen=told.last_seen, missed_at_start=told.missed_at_start)
-        if (
-            previous is not None
-            and check.enabled
-            and not (previous.enabled and previous.type == check.type)
-        ):
+            told = Told(check, last_seen=told.last_seen)
+        if previous is not None and check.enabled and not (previous.enabled and previous.type == check.type):
             told.last_seen = event.at
         told.check = check
         self.checks[check.id] = told
@@ -91,7 +87,7 @@ class Mirror:
 
     def restored(self, opening: Opening, at: Instant) -> None:
         """What history knew of these checks when the process started."""
-        seen, missed = opening.last_seen(), opening.missed_until(at)
+        seen, self.missed_at_start = opening.last_seen(), opening.missed_until(at)
         for check_id, told in self.checks.items():
             latest = opening.latest.get(check_id)
             if latest is not None:
@@ -100,7 +96,6 @@ class Mirror:
                     told.reason = latest.reason
             told.status = opening.statuses.get(check_id, told.status)
             told.last_seen = seen.get(check_id, told.last_seen)
-            told.missed_at_start = missed.get(check_id, 0)
 
     def missed(self, counts: Mapping[str, int]) -> None:
         for check_id, count in counts.items():

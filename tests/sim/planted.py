@@ -12,8 +12,8 @@ import pytest
 from watchbill import app, handlers, reload
 from watchbill.agenda import Agenda, Entry
 from watchbill.board import Board
-from watchbill.dispatcher import Dispatcher
 from watchbill.bus import Bus
+from watchbill.dispatcher import Dispatcher
 from watchbill.domain import results
 from watchbill.domain.history import Batch
 from watchbill.domain.messages import ConfigReloaded, Event, SlotsMissed

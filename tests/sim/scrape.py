@@ -62,7 +62,9 @@ class Scraper:
         return {
             "probe_success": success,
             "watchbill_check_status": STATUS_VALUE.get(told.status) if check.enabled else None,
-            "watchbill_check_last_result_timestamp_seconds": None if latest is None else latest.started_at / SECOND,
+            "watchbill_check_last_result_timestamp_seconds": None
+            if latest is None
+            else latest.started_at / SECOND,
             "watchbill_check_interval_seconds": check.interval_micros / SECOND,
             **{
                 f"watchbill_check_slots_total {outcome}": float(told.slots[outcome])

@@ -74,6 +74,7 @@ def command(told: Told, *, plant: str | None = None) -> str:
     words = ["python -m tests.sim --seeds 1", f"--first {told.seed}", f"--checks {size.checks}"]
     words += [f"--seconds {size.seconds:g}", f"--backend {size.backend}"]
     words += [f"--without {','.join(sorted(size.without))}"] if size.without else []
+    words += ["--dense"] if size.dense else []
     words += [f"--plant {plant}"] if plant else []
     return " ".join(words)
 

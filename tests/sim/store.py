@@ -10,7 +10,6 @@ from itertools import count
 from random import Random
 
 import anyio
-import anyio.lowlevel
 
 from watchbill.domain.errors import StorageError
 from watchbill.domain.history import Batch
@@ -99,20 +98,22 @@ class Store(MemoryStorage):
         self.account = Account()
 
     async def commit(self, batch: Batch) -> None:
+        if not self.frozen:
+            await anyio.sleep(self.random.choice(SLOWNESS))
+        await self._apply(batch)
+
+    async def _apply(self, batch: Batch) -> None:
+        """Like a commit that a kill makes undone, what comes from the dead is kept by nobody."""
         if self.frozen:
-            await anyio.lowlevel.checkpoint()
             return
-        await anyio.sleep(self.random.choice(SLOWNESS))
         failing = self.invalid or self.random.random() < self.fails
-        if failing and (self.invalid or self.random.random() < LOST_AT_ONCE):
+        if failing:
             self.well_since = self.now()
-            raise self._error()
-        if self.frozen:
-            return
+            if self.invalid or self.random.random() < LOST_AT_ONCE:
+                raise self._error()
         if batch is not self._last:
             await self._take_in(batch)
         if failing:
-            self.well_since = self.now()
             raise StorageError("the answer of the disk got lost")
 
     async def reopen(self) -> None:

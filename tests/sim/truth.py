@@ -91,7 +91,9 @@ def _number(text: str) -> int:
 
 def host_of(check: Check) -> int:
     """The number of the target that it probes."""
-    text = check.url if isinstance(check, Http) else getattr(check, "server", None) or getattr(check, "host", "")
+    text = (
+        check.url if isinstance(check, Http) else getattr(check, "server", None) or getattr(check, "host", "")
+    )
     return _number(text)
 
 

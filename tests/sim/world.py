@@ -45,6 +45,7 @@ class Size:
     seconds: float = 3600.0
     backend: Backend = "asyncio"
     without: frozenset[str] = frozenset()
+    dense: bool = False
 
 
 @dataclass
@@ -65,7 +66,7 @@ class World:
         self.faults = Faults(self._drawn_for("faults"), self.size.without)
         self.network = SimulatedNetwork(self._drawn_for("network"), self.machine.monotonic, targets=TARGETS)
         self.store = Store(self._drawn_for("store"), self.machine.monotonic)
-        self.file = File(self._drawn_for("file"), self.size.checks)
+        self.file = File(self._drawn_for("file"), self.size.checks, dense=self.size.dense)
         self.digest = hashlib.blake2b(digest_size=8)
 
     def _drawn_for(self, what: str) -> Random:
