@@ -17,6 +17,7 @@ SECTIONS: dict[str, str] = {
     "kill": "tests.crash.kill",
     "powerloss": "tests.crash.powerloss",
     "storm": "tests.runtime.storm",
+    "sim": "tests.sim.proof",
 }
 
 

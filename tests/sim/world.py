@@ -179,7 +179,7 @@ class World:
         bounds = {
             Running: life.watch.running + MANY_LEFT,
             Entry: 2 * checks + MANY_LEFT,
-            CheckState: 2 * checks,
+            CheckState: 2 * checks + MANY_LEFT,
         }
         for kind, most in bounds.items():
             if found[kind] > most:
