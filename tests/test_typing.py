@@ -39,11 +39,12 @@ if TYPE_CHECKING:
         connections: list[ports.Connection] = [connection]
         storages: list[ports.Storage] = [memory, duck]
         checks: list[ports.CheckRepository] = [memory, duck]
+        copies: list[ports.Copies] = [memory, duck]
         results: list[ports.ResultRepository] = [memory, duck]
         executes: list[ports.Execute] = [executor.execute, execute]
         loads: list[ports.LoadConfig] = [file.load]
         offloads: list[ports.Offload] = [inline, offload]
-        return clocks, networks, connections, storages, checks, results, executes, loads, offloads
+        return clocks, networks, connections, storages, copies, checks, results, executes, loads, offloads
 
 
 def test_every_port_has_a_real_and_a_fake_implementation() -> None:

@@ -29,6 +29,8 @@ DEFAULT_SERVER = "http://127.0.0.1:9876"
 TIMEOUT_SECONDS = 10.0
 # A reload reads 10,000 checks, a report 30 days of slots: both answer, only later.
 PATIENT_SECONDS = 60.0
+COPYING = httpx2.Timeout(TIMEOUT_SECONDS, read=3_600.0)
+"""A backup is copied before its first byte is sent: some seconds for ten million rows."""
 MOST_BYTES_PER_REQUEST = 48 << 10
 COMPARE_ATTEMPTS = 5
 NOT_SETTINGS = frozenset({"digest", "revision", "location", "version", "checks", "moved", "files"})
@@ -195,6 +197,25 @@ class Client:
             raise ReloadRejectedError(_problem_lines(response))
         return self._reloaded(self._answer(response))
 
+    def backup(self, write: Callable[[bytes], object]) -> int:
+        """Have the whole history sent, piece by piece; how many results it holds.
+
+        :raises ServerError: none can be taken, or it broke off.
+        """
+        try:
+            with self._http.stream("POST", "/api/v1/backup", timeout=COPYING) as response:
+                if response.status_code != 200:
+                    response.read()
+                    self._answer(response)
+                    raise self._strange()
+                for piece in response.iter_raw():
+                    write(piece)
+                return int(response.headers["X-Watchbill-Rows"])
+        except httpx2.TransportError as error:
+            raise _lost(self.server, "/api/v1/backup", error) from None
+        except (KeyError, ValueError):
+            raise self._strange() from None
+
     def _reloaded(self, answer: Any) -> Reload:
         try:
             changes = [*answer["checks"]["changed"], *answer["checks"]["moved"]]
@@ -216,15 +237,8 @@ class Client:
         headers = {"Accept": "application/json"}
         try:
             return self._http.request(method, path, headers=headers, **how)
-        except httpx2.TimeoutException:
-            raise UnreachableError(
-                f"{self.server} did not answer {path} in time; is it overloaded?"
-            ) from None
         except httpx2.TransportError as error:
-            raise UnreachableError(
-                f"no exporter answers at {self.server} ({_why(error)}); "
-                "start one with `watchbill run CONFIG`, or name another address"
-            ) from None
+            raise _lost(self.server, path, error) from None
 
     def _answer(self, response: httpx2.Response) -> Any:
         try:
@@ -262,6 +276,17 @@ def _base(server: str) -> tuple[str, tuple[str, str] | None]:
     auth = (url.username, url.password) if url.userinfo else None
     bare = url.copy_with(userinfo=b"", query=None, fragment=None)
     return str(bare).rstrip("/"), auth
+
+
+def _lost(server: str, path: str, error: httpx2.TransportError) -> UnreachableError:
+    if isinstance(error, httpx2.TimeoutException):
+        return UnreachableError(f"{server} did not answer {path} in time; is it overloaded?")
+    if isinstance(error, httpx2.RemoteProtocolError):
+        return UnreachableError(f"{server} broke off its answer to {path} ({_why(error)}); try again")
+    return UnreachableError(
+        f"no exporter answers at {server} ({_why(error)}); "
+        "start one with `watchbill run CONFIG`, or name another address"
+    )
 
 
 def _why(error: Exception) -> str:

@@ -6,7 +6,8 @@ Implementations do not inherit these; a typing test assigns each of them. Fakes 
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Mapping, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
+from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass
 from typing import Any, Protocol, TypeAlias, TypeVar
 
@@ -195,6 +196,26 @@ class ResultRepository(Protocol):
 
     async def coverage(self, *, since: Instant, until: Instant) -> Sequence[Coverage]:
         """Slots in [since, until) that are accounted for, by check and location; ids sorted."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class HistoryCopy:
+    """All of a history at one moment, as a file to be read once: ``rows`` of results in ``size_bytes``."""
+
+    size_bytes: int
+    rows: int
+    chunks: AsyncIterator[bytes]
+
+
+class Copies(Protocol):
+    """What can be copied while it is written to."""
+
+    def copied(self) -> AbstractAsyncContextManager[HistoryCopy]:
+        """What had been committed until now; gone with the end of the block.
+
+        :raises StorageError: it cannot be made, for want of room above all.
+        """
         ...
 
 

@@ -129,6 +129,7 @@ async def _main(options: Options, loader: Loader, sockets: Sequence[socket], lin
         web = create_app(
             app,
             storage=storage,
+            copies=storage,
             http=http,
             offload=offload,
             enable_lifecycle=options.enable_lifecycle,

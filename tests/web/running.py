@@ -19,6 +19,7 @@ from watchbill.domain.history import Coverage, StoredResult
 from watchbill.domain.messages import ConfigReloaded, Event, RecordHeartbeat, ReloadConfig
 from watchbill.domain.plan import Change, FieldChange, Plan
 from watchbill.metrics import Metrics
+from watchbill.ports import Copies
 from watchbill.testing import inline
 from watchbill.web import HttpTally, create_app
 
@@ -57,6 +58,7 @@ class Site:
     scene: Scene = field(default_factory=Scene)
     loaded: LoadedConfig = field(default_factory=loaded_config)
     storage: FakeStorage = field(default_factory=FakeStorage)
+    copies: Copies | None = None
     location: str = ""
     lifecycle: bool = True
     rejection: Exception | None = None
@@ -70,6 +72,7 @@ class Site:
         self.app = create_app(
             self,
             storage=self.storage,
+            copies=self.copies,
             http=self.tally,
             offload=inline,
             enable_lifecycle=self.lifecycle,

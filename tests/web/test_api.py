@@ -459,6 +459,7 @@ async def test_the_description_names_every_endpoint() -> None:
         ("/api/v1/checks/{check_id}/results", "get"),
         ("/api/v1/report", "get"),
         ("/api/v1/heartbeats/{check_id}", "post"),
+        ("/api/v1/backup", "post"),
     }
 
 

@@ -236,8 +236,8 @@ async def test_no_route_is_missing_here() -> None:
     site = site_with()
     async with site.client() as client:
         described = (await client.get("/api/v1/openapi.json")).json()["paths"]
-    assert set(described) <= {*ROUTES.values(), "/api/v1/config/compare"}
-    assert len(described) == 7
+    assert set(described) <= {*ROUTES.values(), "/api/v1/config/compare", "/api/v1/backup"}
+    assert len(described) == 8
 
 
 async def test_an_unknown_method_cannot_swell_the_counters() -> None:

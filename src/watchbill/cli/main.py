@@ -31,6 +31,8 @@ COMMANDS = {
     "run": "Probe on schedule, keep history, serve metrics.",
     "reload": "Have the running exporter read its configuration again.",
     "report": "Print uptime, coverage and latency over a period.",
+    "backup": "Copy the running exporter's history into a file.",
+    "doctor": "Check a history file, and repair it.",
     "schema": "Print the JSON Schema of the configuration.",
 }
 

@@ -57,10 +57,11 @@ class StorageError(WatchbillError):
 
 
 class StorageLockedError(StorageError):
-    """Another process holds the store."""
+    """Another process holds the store: ``pid``, where that is known."""
 
-    def __init__(self, message: str) -> None:
+    def __init__(self, message: str, pid: str = "") -> None:
         super().__init__(message, retryable=False)
+        self.pid = pid
 
 
 class ListenError(WatchbillError):

@@ -4,18 +4,23 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from typing import Protocol
 
 import anyio
 
 from watchbill.domain.errors import StorageError
-from watchbill.ports import Storage
+from watchbill.ports import Copies, Storage
 from watchbill.storage.memory import MemoryStorage
 
 MEMORY = "memory:"
 
 
+class History(Storage, Copies, Protocol):
+    """A store of this machine, which can be copied."""
+
+
 @asynccontextmanager
-async def open_storage(url: str, *, location: str = "") -> AsyncIterator[Storage]:
+async def open_storage(url: str, *, location: str = "") -> AsyncIterator[History]:
     """Open the store at ``url`` for the checks of ``location``, and close it at the end.
 
     ``memory:`` keeps everything in this process; a path, or ``duckdb:PATH``, is a DuckDB file, which is created
@@ -24,7 +29,7 @@ async def open_storage(url: str, *, location: str = "") -> AsyncIterator[Storage
     :raises StorageLockedError: another process has the file open.
     :raises StorageError: the file cannot be used; the message names it and says what to do.
     """
-    store: Storage
+    store: History
     if url == MEMORY:
         store = MemoryStorage(location=location)
     else:

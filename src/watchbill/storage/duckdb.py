@@ -21,10 +21,11 @@ from watchbill.domain.history import Batch, Coverage, StoredResult
 from watchbill.domain.opening import Opening
 from watchbill.domain.schedule import Span
 from watchbill.domain.units import SECOND, Instant, Micros
-from watchbill.ports import StorageStatistics
+from watchbill.ports import HistoryCopy, StorageStatistics
 from watchbill.storage import duckdb_answers as answers
 from watchbill.storage import duckdb_queries as sql
 from watchbill.storage.duckdb_batch import Writing, write_batch
+from watchbill.storage.duckdb_copy import LONGEST_COPY_SECONDS, make_copy, opened
 from watchbill.storage.duckdb_file import DuckDbFile
 from watchbill.storage.duckdb_marks import Mark
 
@@ -116,6 +117,14 @@ class DuckDbStorage:
 
     async def coverage(self, *, since: Instant, until: Instant) -> Sequence[Coverage]:
         return await self._in_reader(partial(answers.coverage, since=since, until=until))
+
+    @asynccontextmanager
+    async def copied(self) -> AsyncIterator[HistoryCopy]:
+        """Made by a reader, beside the writer; nobody waits for it."""
+        work = partial(make_copy, path=self._file.path)
+        descriptor, rows = await self._in_reader(work, seconds=LONGEST_COPY_SECONDS)
+        async with opened(descriptor, rows) as copy:
+            yield copy
 
     # --- in the writer's thread ---------------------------------------------------------------------
 
@@ -238,12 +247,15 @@ class DuckDbStorage:
         ) as error:  # while mending at an opening; a store that fails must not end the process
             raise self._file.error(error) from error
 
-    async def _in_reader(self, question: Callable[[duckdb.DuckDBPyConnection], T]) -> T:
+    async def _in_reader(
+        self, question: Callable[[duckdb.DuckDBPyConnection], T], *, seconds: float | None = None
+    ) -> T:
         """The answer, in one read-only transaction; a question that is given up is interrupted.
 
         :raises StorageError: it took too long, or the store had to be opened anew or closed meanwhile.
         """
-        with anyio.move_on_after(LONGEST_QUESTION_SECONDS) as asking:
+        allowed = LONGEST_QUESTION_SECONDS if seconds is None else seconds
+        with anyio.move_on_after(allowed) as asking:
             self._asking.add(asking)
             try:
                 async with self._readers:
@@ -251,7 +263,7 @@ class DuckDbStorage:
             finally:
                 self._asking.discard(asking)
         raise StorageError(
-            f"{self._file.path}: no answer within {LONGEST_QUESTION_SECONDS:.0f} s or before the file was closed; "
+            f"{self._file.path}: no answer within {allowed:.0f} s or before the file was closed; "
             "ask for a shorter period, or again"
         )
 
@@ -281,6 +293,10 @@ class DuckDbStorage:
         try:
             cursor.execute("BEGIN TRANSACTION READ ONLY")
             return question(cursor)
+        except StorageError as error:
+            return error
+        except OSError as error:
+            return StorageError(f"{self._file.path}: {error.strerror}; free some space or mend the folder")
         except duckdb.Error as error:
             return self._file.error(error)
         finally:

@@ -22,6 +22,7 @@ CONFIG: dict[str, str | bool | int | float | list[str]] = {
 _SETTINGS = (
     "PRAGMA disable_checkpoint_on_shutdown",
     "SET TimeZone = 'UTC'",
+    "SET allowed_directories = [{copying}]",
     "SET enable_external_access = false",
     "SET lock_configuration = true",
 )
@@ -35,23 +36,32 @@ _REMEDIES = (
     ),
     (
         "Could not read enough bytes",
-        "the file is cut short; restore it from a backup, or move it away to start anew",
+        "the file is cut short; restore a backup, or move it away to start anew",
     ),
-    ("Corrupt database file", "the file is damaged; restore it from a backup, or move it away to start anew"),
+    (
+        "Corrupt database file",
+        "the file is damaged; save what can be read with watchbill doctor --repair, restore a backup, or move it away to start anew",
+    ),
     ("Permission denied", "no permission; make the file and its folder writable for this user"),
 )
 
 
-def connect(path: Path) -> duckdb.DuckDBPyConnection:
+def connect(path: Path, *, read_only: bool = False) -> duckdb.DuckDBPyConnection:
     """:raises duckdb.Error: it cannot be opened; :func:`storage_error` says what that means."""
-    connection = duckdb.connect(str(path), config=CONFIG)
+    connection = duckdb.connect(str(path), read_only=read_only, config=CONFIG)
     try:
+        copying = "'" + f"{copying_folder(path)}/".replace("'", "''") + "'"
         for statement in _SETTINGS:
-            connection.execute(statement)
+            connection.execute(statement.format(copying=copying))
     except duckdb.Error:
         connection.close()
         raise
     return connection
+
+
+def copying_folder(path: Path) -> Path:
+    """Where a copy of the database at ``path`` is made: the only place beside it that statements may reach."""
+    return path.with_name(path.name + ".copying")
 
 
 def storage_error(path: Path, cause: duckdb.Error) -> StorageError:
@@ -76,5 +86,6 @@ def storage_error(path: Path, cause: duckdb.Error) -> StorageError:
 
 def held_by(path: Path, pid: str) -> StorageLockedError:
     return StorageLockedError(
-        f"{path}: in use by process {pid}; stop that process, or give this one another file with --storage"
+        f"{path}: in use by process {pid}; stop that process, or give this one another file with --storage",
+        pid,
     )

@@ -9,6 +9,7 @@ from __future__ import annotations
 import fcntl
 import os
 import secrets
+import shutil
 from collections.abc import Callable
 from contextlib import suppress
 from importlib import resources
@@ -18,7 +19,7 @@ import duckdb
 
 from watchbill.domain.errors import StorageError
 from watchbill.storage.duckdb_checkpoint import Checkpoints
-from watchbill.storage.duckdb_connection import connect, held_by, storage_error
+from watchbill.storage.duckdb_connection import connect, copying_folder, held_by, storage_error
 from watchbill.storage.duckdb_log import WriteAheadLog, set_aside, sync
 from watchbill.storage.duckdb_repairs import Repairs
 
@@ -28,10 +29,10 @@ _LOOK_AT_THE_DISK = "see that the disk has room and this user may write there"
 class DuckDbFile:
     """A history file and its lock; what had been committed lately is in its :class:`WriteAheadLog`."""
 
-    def __init__(self, location: str) -> None:
+    def __init__(self, location: str, *, quiet: bool = False) -> None:
         # Where a link leads, since what belongs to a file lies beside the file, whatever name it is opened by.
         self.path = path = Path(os.path.realpath(Path(location).expanduser()))
-        self.repairs = Repairs(path)
+        self.repairs = Repairs(path, quiet)
         self.log = WriteAheadLog(path, self.repairs)
         self.checkpoints = Checkpoints(path, self.repairs)
         self._lock = path.with_name(path.name + ".lock")
@@ -80,14 +81,15 @@ class DuckDbFile:
         :raises StorageError: it cannot be used; the message names the file and the remedy.
         """
         try:
+            shutil.rmtree(copying_folder(self.path), ignore_errors=True)  # what a kill left of a backup
             if not self.path.exists():
                 self._create()
             self.checkpoints.restore()
             self.log.keep()
             connection = self.log.replay()
-            if _schema_version(self.path, connection):
+            if schema_version(self.path, connection):
                 connection = self.log.compare(connection)
-            _migrate(self.path, connection, self.checkpoints.run)
+            migrate(self.path, connection, self.checkpoints.run)
         except OSError as error:
             raise StorageError(f"{self.path}: {error.strerror or error}; {_LOOK_AT_THE_DISK}") from error
         return connection
@@ -97,6 +99,15 @@ class DuckDbFile:
             return self.path.stat().st_size + self.log.size_bytes()
         except OSError:
             return None
+
+    def belongings(self) -> list[str]:
+        """The names of the files that make up the history, as far as they are there."""
+        names = [self.path.name + suffix for suffix in ("", ".wal", ".seq", ".blocks")]
+        return [name for name in names if self.path.with_name(name).is_file()]
+
+    def unfinished(self) -> bool:
+        """Whether a start would have something to replay or to put back."""
+        return bool(self.log.size_bytes()) or self.path.with_name(self.path.name + ".blocks").exists()
 
     def error(self, cause: duckdb.Error) -> StorageError:
         return storage_error(self.path, cause)
@@ -111,7 +122,7 @@ class DuckDbFile:
             connection = connect(self._new)
         except duckdb.Error as error:
             raise self.error(error) from error
-        _migrate(self.path, connection, _plain_checkpoint)
+        migrate(self.path, connection, plain_checkpoint)
         connection.close()
         sync(self._new)
         self._new.rename(self.path)
@@ -133,7 +144,7 @@ def migrations() -> list[tuple[int, str]]:
     return found
 
 
-def _schema_version(path: Path, connection: duckdb.DuckDBPyConnection) -> int:
+def schema_version(path: Path, connection: duckdb.DuckDBPyConnection) -> int:
     """How many migrations it has had; 0 for an empty database. Closes what it refuses."""
     try:
         return _known_version(path, connection)
@@ -164,13 +175,13 @@ def _known_version(path: Path, connection: duckdb.DuckDBPyConnection) -> int:
     return known
 
 
-def _migrate(
+def migrate(
     path: Path,
     connection: duckdb.DuckDBPyConnection,
     checkpoint: Callable[[duckdb.DuckDBPyConnection], None],
 ) -> None:
     """Bring the schema up to date. Closes what it cannot migrate."""
-    known = _schema_version(path, connection)
+    known = schema_version(path, connection)
     try:
         for number, text in migrations()[known:]:
             _apply(connection, number, text)
@@ -183,7 +194,7 @@ def _migrate(
         raise
 
 
-def _plain_checkpoint(connection: duckdb.DuckDBPyConnection) -> None:
+def plain_checkpoint(connection: duckdb.DuckDBPyConnection) -> None:
     """Of a file that is made aside: nobody would miss it."""
     connection.checkpoint()
 

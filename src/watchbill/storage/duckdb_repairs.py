@@ -26,9 +26,13 @@ class Told(NamedTuple):
 
 @dataclass(slots=True)
 class Repairs:
-    """Of one file, as long as this process has it. ``lost_batches`` had been acknowledged and are gone."""
+    """Of one file, as long as this process has it. ``lost_batches`` had been acknowledged and are gone.
+
+    ``quiet``: whoever asked reads ``told`` instead of the log.
+    """
 
     path: Path
+    quiet: bool = False
     mended: int = 0
     lost_batches: int = 0
     told: deque[Told] = field(default_factory=lambda: deque(maxlen=MOST_TOLD))
@@ -46,7 +50,8 @@ class Repairs:
             self._tell("history.batches_lost", lost_facts(loss) | kept_as)
 
     def _tell(self, event: str, facts: dict[str, object]) -> None:
-        log.error(event, path=str(self.path), **facts)
+        if not self.quiet:
+            log.error(event, path=str(self.path), **facts)
         self.told.append(Told(event, facts))
 
 

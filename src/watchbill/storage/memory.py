@@ -8,8 +8,10 @@ from __future__ import annotations
 from bisect import bisect_left
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Sequence
+from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass, field, replace
 
+from watchbill.domain.errors import StorageError
 from watchbill.domain.history import Batch, Coverage, StoredResult
 from watchbill.domain.messages import (
     CheckDeleted,
@@ -28,7 +30,7 @@ from watchbill.domain.results import Outcome, Trigger
 from watchbill.domain.schedule import Span
 from watchbill.domain.status import Flip
 from watchbill.domain.units import SECOND, Instant
-from watchbill.ports import StorageStatistics
+from watchbill.ports import HistoryCopy, StorageStatistics
 from watchbill.storage.ledger import Ledger, SpanRecord
 from watchbill.storage.rows import (
     Row,
@@ -122,6 +124,10 @@ class MemoryStorage:
 
     async def close(self) -> None:
         return
+
+    def copied(self) -> AbstractAsyncContextManager[HistoryCopy]:
+        """:raises StorageError: always."""
+        raise StorageError("history is kept in memory only; there is nothing to copy", retryable=False)
 
     def statistics(self) -> StorageStatistics:
         return StorageStatistics("memory:")

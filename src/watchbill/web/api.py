@@ -31,6 +31,7 @@ from watchbill.web.answers import (
     spec_answer,
     stored_answer,
 )
+from watchbill.web.backup import Backups
 from watchbill.web.encoding import SLICE, encoded, encoded_list, encoded_object, object_of
 from watchbill.web.guard import refuse_cross_site
 from watchbill.web.instants import parse_instant, parse_limit
@@ -55,8 +56,9 @@ class Digests(BaseModel):
 class Api:
     """The endpoints. The configuration's answer is kept for as long as that configuration runs."""
 
-    def __init__(self, parts: Parts) -> None:
+    def __init__(self, parts: Parts, backups: Backups) -> None:
         self._parts = parts
+        self._backups = backups
         self._running = parts.running
         self._compared_at: Instant | None = None
         self._asking = 0
@@ -72,6 +74,12 @@ class Api:
             ("/checks/{check_id}", self.check, "GET", "One check with all that its last probe saw"),
             ("/checks/{check_id}/results", self.results, "GET", "Stored results, the newest first"),
             ("/report", self.report, "GET", "Every check's slots over a period, by how they ended"),
+            (
+                "/backup",
+                self._backups.take,
+                "POST",
+                "The whole history as a DuckDB file; needs --web.enable-lifecycle",
+            ),
             ("/heartbeats/{check_id}", self.heartbeat, "POST", "A job says that it lives"),
         ):
             app.add_api_route(

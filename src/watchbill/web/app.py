@@ -17,9 +17,10 @@ from starlette.types import ASGIApp
 
 from watchbill.domain.errors import WatchbillError
 from watchbill.domain.messages import ConfigReloaded, ReloadConfig
-from watchbill.ports import Offload, ResultRepository
+from watchbill.ports import Copies, Offload, ResultRepository
 from watchbill.web.answers import change_answer, rejection_answer, reload_answer
 from watchbill.web.api import Api
+from watchbill.web.backup import Backups
 from watchbill.web.encoding import encoded, encoded_list, object_of
 from watchbill.web.guard import Guarded, refuse_cross_site
 from watchbill.web.large import Outbox
@@ -44,12 +45,14 @@ def create_app(
     running: Running,
     *,
     storage: ResultRepository,
+    copies: Copies | None = None,
     http: HttpTally,
     offload: Offload = _inline,
     enable_lifecycle: bool = False,
     version: str = "",
 ) -> ASGIApp:
     """``offload`` takes the encoding of large answers off the event loop."""
+    backups = Backups(copies, allowed=enable_lifecycle)
     parts = Parts(running, storage, offload, version, enable_lifecycle, Outbox())
     app = FastAPI(
         title="Watchbill",
@@ -63,7 +66,7 @@ def create_app(
     app.add_exception_handler(HTTPException, _as_json)
     app.add_exception_handler(RequestValidationError, _as_bad_request)
     app.add_exception_handler(Exception, _as_our_error)
-    Api(parts).add_to(app)
+    Api(parts, backups).add_to(app)
     for path, (endpoint, methods) in Site(parts).routes().items():
         app.add_api_route(path, endpoint, methods=methods, response_model=None, include_in_schema=False)
     return Tallied(Guarded(app), tally=http, monotonic=running.clock.monotonic)

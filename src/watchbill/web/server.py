@@ -17,6 +17,7 @@ from starlette.types import ASGIApp
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
 from watchbill.domain.errors import ListenError
+from watchbill.web.backup import MORE_TIME
 
 MOST_CONNECTIONS = 100
 LARGEST_HEAD_BYTES = 64 << 10
@@ -71,6 +72,7 @@ class Protocol(HttpToolsProtocol):
         self._in_head = False
         self._arm(RESPONSE_SECONDS)
         super().on_headers_complete()
+        self.scope["extensions"] = {MORE_TIME: {"from_now": self._arm}}
 
     def on_message_complete(self) -> None:
         self._in_head, self._heads_begun = True, True

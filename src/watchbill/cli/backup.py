@@ -1,0 +1,85 @@
+"""``watchbill backup``: the history of a running exporter as a file, checked before it counts."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import click
+
+from watchbill.cli.terminal import count, plain, say
+from watchbill.client import DEFAULT_SERVER, Client
+from watchbill.domain.errors import StorageError
+from watchbill.storage.duckdb_examination import Examination, examine
+
+UNREADABLE = frozenset({"damaged", "unusable", "empty"})
+
+
+@click.command()
+@click.argument("target", type=click.Path(path_type=Path))
+@click.option(
+    "--server",
+    default=DEFAULT_SERVER,
+    show_default=True,
+    metavar="URL",
+    envvar="WATCHBILL_SERVER",
+    show_envvar=True,
+    help="The running exporter, whose history is copied.",
+)
+@click.option("--force", is_flag=True, help="Replace TARGET where it exists.")
+@click.pass_context
+def backup(ctx: click.Context, target: Path, server: str, *, force: bool) -> None:
+    """Copy the running exporter's history into the file TARGET, while it goes on, and check the copy.
+
+    It must run with --web.enable-lifecycle. To restore, start an exporter with --storage TARGET (or a copy of it).
+
+    Exit code: 0 written and whole, 1 not.
+    """
+    if target.is_dir() or (target.exists() and not force):
+        say(f"watchbill: {plain(target)}: exists; name another file, or add --force to replace a file")
+        ctx.exit(1)
+    part = target.with_name(target.name + ".part")
+    try:
+        rows = _received(server, part)
+        found = examine(str(part))
+        if problem := _problem(found, rows):
+            raise StorageError(f"{target}: {problem}; not kept")
+        part.replace(target)
+        _sync(target.parent)
+    finally:
+        for leftover in (part, part.with_name(part.name + ".lock")):
+            leftover.unlink(missing_ok=True)
+    for finding in found.findings:
+        say(f"watchbill: warning: {finding.kind}: {plain(finding.message)}")
+    click.echo(
+        f"{plain(target)}: {count(rows, 'row')} of {count(found.checks, 'check')}, {found.size_bytes / 1e6:.1f} MB"
+    )
+
+
+def _received(server: str, part: Path) -> int:
+    """Write what the exporter sends; how many rows it says that is. Only its owner may read it."""
+    part.unlink(missing_ok=True)
+    descriptor = os.open(part, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
+    with os.fdopen(descriptor, "wb") as file:
+        with Client(server) as client:
+            rows = client.backup(file.write)
+        file.flush()
+        os.fsync(file.fileno())
+    return rows
+
+
+def _problem(found: Examination, rows: int) -> str | None:
+    for finding in found.findings:
+        if finding.kind in UNREADABLE:
+            return f"the copy is damaged: {finding.message}"
+    if found.rows != rows:
+        return f"the copy holds {found.rows:,} rows where the exporter sent {rows:,}"
+    return None
+
+
+def _sync(folder: Path) -> None:
+    descriptor = os.open(folder, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)

@@ -1,0 +1,130 @@
+"""``watchbill backup`` of a running exporter, ``watchbill doctor`` on what it wrote, and a restore."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import anyio
+import duckdb
+import pytest
+
+from tests.cli.support import Exporter as Answering
+from tests.cli.support import Run
+from tests.exporter import Exporter, exporter, free_port
+from tests.storage.batches import ROWS, numbered
+from watchbill.storage import open_storage
+
+CHECKS = 20
+CONFIG = "version: 1\nchecks:\n" + "".join(
+    f"  c{number}: {{type: tcp, host: 127.0.0.1, port: 9, interval: 1s, timeout: 500ms}}\n"
+    for number in range(CHECKS)
+)
+
+
+def acknowledged(running: Exporter) -> set[tuple[str, str]]:
+    """What the exporter says is stored."""
+    return {
+        (f"c{number}", row["started_at"])
+        for number in range(CHECKS)
+        for row in running.request(f"/api/v1/checks/c{number}/results?limit=1000").json()["results"]
+    }
+
+
+@pytest.mark.e2e
+def test_a_backup_taken_under_load_restores_all_that_had_been_acknowledged(tmp_path: Path, run: Run) -> None:
+    config, port = tmp_path / "checks.yaml", free_port()
+    config.write_text(CONFIG)
+    with exporter(config, tmp_path / "first", port=port) as running:
+        running.until("rows", lambda: running.total("watchbill_history_rows_total") > 3 * CHECKS)
+        before = acknowledged(running)
+        done = run("backup", "copy.duckdb", "--server", running.url)
+        assert (done.exit_code, done.stderr) == (0, "")
+        assert done.stdout.startswith("copy.duckdb: ")
+        assert f" of {CHECKS} checks, " in done.stdout
+        busy = run("doctor", str(running.storage))
+        assert busy.exit_code == 3
+        assert f"in use by process {running.process.pid}; stop it, or look at a copy" in busy.stderr
+        again = run("backup", "copy.duckdb", "--server", running.url)
+        assert (again.exit_code, "add --force" in again.stderr) == (1, True)
+        assert run("backup", "copy.duckdb", "--server", running.url, "--force").exit_code == 0
+    copy = Path("copy.duckdb")
+    assert copy.stat().st_mode & 0o077 == 0
+    assert [path.name for path in Path().glob("copy.duckdb*")] == ["copy.duckdb"]
+    assert run("doctor", "copy.duckdb").exit_code == 0
+    restored = tmp_path / "second"
+    restored.mkdir()
+    copy.rename(restored / "history.duckdb")
+    with exporter(config, restored, port=port) as running:
+        running.until("rows", lambda: running.total("watchbill_history_rows_total") > CHECKS)
+        assert before
+        assert before <= acknowledged(running)
+        assert running.total("watchbill_history_lost_batches_total") == 0
+        report = json.loads(run("report", "--server", running.url, "--format", "json").stdout)
+        assert running.stop() == 0
+    assert sum(row["unaccounted"] for row in report["rows"]) == 0
+    assert run("doctor", str(restored / "history.duckdb")).exit_code == 0
+
+
+@pytest.mark.parametrize(
+    ("status", "answer", "said"),
+    [
+        (403, {"error": "backups over HTTP are off"}, "answered 403: backups over HTTP are off"),
+        (503, {"error": "another backup is being taken"}, "answered 503: another backup is being taken"),
+        (200, {"no": "header"}, "not as a Watchbill exporter of this version does"),
+    ],
+)
+def test_a_backup_that_is_refused_leaves_nothing(
+    run: Run, exporter: Answering, status: int, answer: object, said: str
+) -> None:
+    exporter.answers["POST /api/v1/backup"] = (status, answer)
+    done = run("backup", "copy.duckdb", "--server", exporter.url)
+    assert (done.exit_code, done.stdout) == (1, "")
+    assert said in done.stderr
+    assert list(Path().iterdir()) == []
+
+
+def test_without_an_exporter_there_is_no_backup(run: Run) -> None:
+    done = run("backup", "copy.duckdb", "--server", f"http://127.0.0.1:{free_port()}")
+    assert (done.exit_code, "no exporter answers" in done.stderr) == (1, True)
+    assert list(Path().iterdir()) == []
+
+
+def test_a_folder_is_no_target(run: Run, exporter: Answering) -> None:
+    Path("folder").mkdir()
+    done = run("backup", "folder", "--force", "--server", exporter.url)
+    assert (done.exit_code, done.stderr) == (
+        1,
+        "watchbill: folder: exists; name another file, or add --force to replace a file\n",
+    )
+
+
+def test_doctor_says_what_is_wrong_and_saves_the_rest(run: Run) -> None:
+    async def fill() -> None:
+        async with open_storage("history.duckdb") as store:
+            await store.commit(numbered(0))
+
+    anyio.run(fill)
+    assert run("doctor", "history.duckdb").stdout.startswith(
+        f"{Path.cwd()}/history.duckdb: healthy\nholds: {ROWS} rows of 1 check "
+    )
+    with duckdb.connect("history.duckdb") as connection:
+        connection.execute("DELETE FROM result WHERE rowid = 7")
+    found = run("doctor", "history.duckdb")
+    assert found.exit_code == 1
+    assert "history.duckdb: 1 problem\n  unaccounted  1 slots are unaccounted for" in found.stdout
+    assert "watchbill doctor --repair" in found.stdout
+    saved = run("doctor", "history.duckdb", "--repair")
+    assert saved.exit_code == 1
+    assert (
+        f"history.duckdb.salvaged: {ROWS - 1} rows, 0 lost\n  1 slots without a row, missed now\n"
+        in saved.stdout
+    )
+    answer = json.loads(run("doctor", "history.duckdb.salvaged", "--format", "json").stdout)
+    assert (answer["healthy"], answer["rows"], answer["findings"]) == (True, ROWS - 1, [])
+
+
+def test_doctor_of_nothing_ends_with_three(run: Run) -> None:
+    done = run("doctor", "nothing.duckdb")
+    assert (done.exit_code, done.stdout) == (3, "")
+    assert done.stderr.endswith("nothing.duckdb: no such file\n")

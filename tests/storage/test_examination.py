@@ -1,0 +1,200 @@
+"""``doctor``: what it finds in a history file, what it leaves alone, and what it saves."""
+
+from __future__ import annotations
+
+import hashlib
+import random
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import duckdb
+import pytest
+
+from tests.storage.batches import ROWS, numbered
+from tests.storage.events import batch, flipped, missed, registered, slots, success
+from tests.storage.test_duckdb_file import killed_with_a_log
+from watchbill.domain.errors import StorageError, StorageLockedError
+from watchbill.domain.status import Status
+from watchbill.storage import open_storage
+from watchbill.storage.duckdb_examination import Examination, examine
+
+pytestmark = pytest.mark.anyio
+
+BLOCK = 256 << 10
+FIRST_BLOCK = 12_288
+MANY = 2_500
+
+
+@pytest.fixture
+async def history(tmp_path: Path) -> Path:
+    """A whole history of two checks, of several blocks."""
+    path = tmp_path / "history.duckdb"
+    chance = random.Random(5)
+    due = {name: slots(name, MANY) for name in ("shop", "till")}
+    rows = [
+        success(name, slot, duration_seconds=chance.random(), phases={"connect": chance.random()}, facts={"name": name})
+        for name in due
+        for slot in due[name]
+    ]  # fmt: skip
+    until = max(due["shop"][-1], due["till"][-1]) + 1
+    async with open_storage(str(path)) as store:
+        await store.commit(batch(registered("shop"), registered("till"), *rows, until=until))
+        await store.commit(
+            batch(flipped("shop", until, Status.UNKNOWN, Status.UP), missed(until, until + 9), until=until)
+        )
+    return path
+
+
+def kinds(found: Examination) -> set[str]:
+    return {finding.kind for finding in found.findings}
+
+
+def change(path: Path, *statements: str) -> None:
+    with duckdb.connect(str(path)) as connection:
+        for statement in statements:
+            connection.execute(statement)
+
+
+async def test_a_whole_history_is_healthy_and_is_not_touched(history: Path) -> None:
+    before = {file.name: hashlib.sha256(file.read_bytes()).hexdigest() for file in history.parent.iterdir()}
+    found = examine(str(history))
+    assert found.findings == []
+    assert (found.rows, found.checks, found.batches, found.schema) == (2 * MANY, 2, {"": 2}, 2)
+    after = {file.name: hashlib.sha256(file.read_bytes()).hexdigest() for file in history.parent.iterdir()}
+    assert {name: digest for name, digest in after.items() if not name.endswith(".lock")} == {
+        name: digest for name, digest in before.items() if not name.endswith(".lock")
+    }
+
+
+@pytest.mark.parametrize(
+    ("kind", "statement"),
+    [
+        ("doubled", "INSERT INTO result FROM result WHERE rowid < 3"),
+        ("off_grid", "UPDATE result SET slot = slot + INTERVAL 1 SECOND WHERE rowid = 7"),
+        ("nameless", "DELETE FROM check_identity WHERE check_id = 'till'"),
+        ("nameless", "DELETE FROM check_revision"),
+        ("unaccounted", "DELETE FROM result WHERE rowid BETWEEN 5 AND 9"),
+        ("backward", "INSERT INTO gap VALUES ('', now(), now() - INTERVAL 1 SECOND, 'stall')"),
+        ("ambiguous", "UPDATE check_identity SET check_id = 'shop'"),
+    ],
+)
+async def test_what_must_hold_of_a_history_is_looked_at(history: Path, kind: str, statement: str) -> None:
+    change(history, statement)
+    assert kind in kinds(examine(str(history)))
+
+
+@pytest.mark.parametrize(
+    "statement",
+    [
+        "INSERT INTO result FROM result WHERE rowid < 3",
+        "UPDATE result SET slot = slot + INTERVAL 1 SECOND WHERE rowid = 7",
+        "DELETE FROM check_identity WHERE check_id = 'till'",
+        "DELETE FROM check_revision",
+        "DELETE FROM result WHERE rowid BETWEEN 5 AND 9",
+        "DELETE FROM span",
+        "DELETE FROM writer_state",
+    ],
+)
+async def test_what_is_saved_is_whole_again(history: Path, statement: str) -> None:
+    change(history, statement)
+    before = history.read_bytes()
+    found = examine(str(history), repair=True)
+    if found.salvaged is None:  # without how far it has come, the file only looks new
+        assert "writer_state" in statement
+        return
+    assert history.read_bytes() == before
+    assert examine(str(found.salvaged.path)).findings == []
+
+
+async def test_every_block_can_be_lost_and_the_rest_is_saved(history: Path) -> None:
+    """Whatever is damaged is told; what is saved is a history again, with a row or a gap for every slot."""
+    whole, saved_rows = history.read_bytes(), []
+    for place in range(FIRST_BLOCK, len(whole), BLOCK):
+        content = bytearray(whole)
+        content[place + 1_000] ^= 0xFF
+        history.write_bytes(content)
+        found = examine(str(history), repair=True)
+        if found.salvaged is None:
+            assert kinds(found) <= {"unusable"}  # its catalogue is gone, or nothing of it is in use
+            continue
+        assert kinds(found) == {"damaged"}
+        after = examine(str(found.salvaged.path))
+        assert after.findings == []
+        assert after.rows + found.salvaged.left.get("result", 0) == 2 * MANY
+        saved_rows.append(after.rows)
+        async with open_storage(str(found.salvaged.path)) as store:
+            await store.commit(numbered(1_000))
+        found.salvaged.path.unlink()
+    assert len(saved_rows) >= 5
+    assert 2 * MANY in saved_rows
+    assert any(rows < 2 * MANY for rows in saved_rows)
+
+
+async def test_a_log_is_looked_at_by_a_copy_and_mended_when_asked(tmp_path: Path) -> None:
+    path = tmp_path / "history.duckdb"
+    acknowledged = killed_with_a_log(path)
+    assert examine(str(path)).findings == []
+    wal = path.with_name("history.duckdb.wal")
+    content = bytearray(wal.read_bytes())
+    content[len(content) // 2] ^= 0xFF
+    wal.write_bytes(content)
+    looked = examine(str(path))
+    assert kinds(looked) == {"log_cut", "batches_lost"}
+    assert wal.read_bytes() == content
+    mended = examine(str(path), repair=True)
+    assert (mended.findings, {each.kind for each in mended.mended}) == ([], {"log_cut", "batches_lost"})
+    assert mended.rows == looked.rows < acknowledged * ROWS
+    [earlier] = examine(str(path)).findings
+    assert (earlier.kind, earlier.lost) == ("lost_earlier", True)
+    assert f"to {acknowledged} " in earlier.message
+
+
+async def test_a_history_in_use_is_not_examined(history: Path) -> None:
+    async with open_storage(str(history)):
+        with pytest.raises(StorageLockedError):
+            examine(str(history))
+    hold = "import duckdb, sys; c = duckdb.connect(sys.argv[1]); print('held', flush=True); sys.stdin.read()"
+    with subprocess.Popen(
+        [sys.executable, "-c", hold, str(history)], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+    ) as other:
+        assert other.stdin is not None
+        assert other.stdout is not None
+        other.stdout.readline()
+        with pytest.raises(StorageLockedError) as caught:
+            examine(str(history))
+        other.stdin.close()
+    assert caught.value.pid == str(other.pid)
+
+
+@pytest.mark.parametrize(
+    ("make", "kind"),
+    [
+        (lambda path: path.write_bytes(b""), "unusable"),
+        (lambda path: path.write_text("checks: {}\n" * 99), "unusable"),
+        (lambda path: duckdb.connect(str(path)).close(), "empty"),
+        (lambda path: change(path, "CREATE TABLE somebody_elses (value INTEGER)"), "unusable"),
+    ],
+)
+async def test_what_is_no_history_is_said_to_be_none(
+    tmp_path: Path, make: Callable[[Path], object], kind: str
+) -> None:
+    make(tmp_path / "file")
+    found = examine(str(tmp_path / "file"))
+    assert kinds(found) == {kind}
+    assert found.findings[0].message
+    assert examine(str(tmp_path / "file"), repair=True).salvaged is None
+
+
+async def test_what_was_saved_before_is_not_overwritten(history: Path) -> None:
+    change(history, "DELETE FROM result WHERE rowid BETWEEN 5 AND 9")
+    examine(str(history), repair=True)
+    with pytest.raises(StorageError, match=r"salvaged: exists; move it away first$"):
+        examine(str(history), repair=True)
+
+
+async def test_where_there_is_no_file_nothing_is_made(tmp_path: Path) -> None:
+    with pytest.raises(StorageError, match="no such file"):
+        examine(str(tmp_path / "nothing"))
+    assert list(tmp_path.iterdir()) == []
