@@ -12,7 +12,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import TypeAlias, assert_never
 
-from tests.crash.traced import Copied, Cut, Deed, Opened, Removed, Renamed, Said, Synced, Written
+from tests.crash.traced import Copied, Cut, Deed, NotSynced, Opened, Removed, Renamed, Said, Synced, Written
 
 Image: TypeAlias = dict[str, bytes]
 MANNERS = ("dropped", "prefix", "subset", "torn 512", "torn 4096", "names only", "writes only")
@@ -82,6 +82,9 @@ class Disk:
                 self._waiting.clear()
             case Synced():
                 self._names[deed.name].sync()
+            case NotSynced():
+                # The pages count as clean from now on: no later sync brings them to the disk.
+                self._names[deed.name].waiting.clear()
             case Renamed():
                 self._rename({deed.to: self._names[deed.name], deed.name: None})
             case Removed():

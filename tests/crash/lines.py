@@ -39,6 +39,10 @@ class Lines:
         while not self.ended and (left := deadline - time.monotonic()) > 0:
             self._read(left)
 
+    def next(self, *, seconds: float) -> None:
+        """Wait for more, or for the end."""
+        self._read(seconds)
+
     def _read(self, seconds: float) -> None:
         if not select.select([self._descriptor], [], [], seconds)[0]:
             return

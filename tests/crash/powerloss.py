@@ -1,7 +1,8 @@
 """Power cuts: traced runs of the real store, replayed as what a disk may hold at any instant of them.
 
 Each image is opened as the exporter opens its file, without an operator, and must hold all that was acknowledged before
-the power went. From some of the images another traced run goes on, so that the mending itself is cut short as well.
+the power went. From some of the images another traced run goes on, so that the mending itself is cut short as well. In some runs the
+disk once fails to sync what was written, which the kernel then takes for written.
 """
 
 from __future__ import annotations
@@ -53,6 +54,7 @@ SECOND_LIVES = (
     ("--groups", "20", "--end", "kill", "--log-bytes", "40000", "--prune-every", "15", "--keep", "8"),
     ("--groups", "10", "--end", "close"),
 )
+FAILING_LIFE = ("--groups", "25", "--end", "close", "--log-bytes", "20000", "--pace-seconds", "0.001")
 FULL_IMAGES, FULL_CHAINS = 1_500, 8
 WRITES_ON_EVERY = 3
 
@@ -115,11 +117,14 @@ def run(folder: Path, images: int, *, seed: int, chains: int | None = None) -> F
         disk, said = _followed(first, at)
         image = disk.image(chance.choice(MANNERS), chance)
         traces.append(_trace(folder / f"chain-{number}", SECOND_LIVES, image, said))
+    for number in range(chains):
+        failing = f"fdatasync,fsync:error=EIO:when={chance.randint(1, 60)}"
+        traces.append(_trace(folder / f"failing-{number}", [FAILING_LIFE], {}, [], inject=failing))
     found.traces = len(traces)
     found.promised = sum(Promises().hear_all(_lines(trace.deeds)).batches for trace in traces)
-    share = max(1, (images - images // 2) // max(1, chains)) if chains else 0
+    share = images // 2 // (len(traces) - 1) if chains else 0
     for number, trace in enumerate(traces):
-        much = images - share * chains if number == 0 else share
+        much = share if number else images - share * (len(traces) - 1)
         _judge_by_two(folder, trace, much, f"{seed}.{number}", found)
     if not found.promised or not found.acknowledged or not found.uncertain:
         found.problems.append("nothing was acknowledged or nothing was at stake, so nothing was proven")
@@ -129,7 +134,9 @@ def run(folder: Path, images: int, *, seed: int, chains: int | None = None) -> F
 # --- tracing ------------------------------------------------------------------------------------------
 
 
-def _trace(folder: Path, lives: Sequence[Sequence[str]], files: Image, said: list[str]) -> Trace:
+def _trace(
+    folder: Path, lives: Sequence[Sequence[str]], files: Image, said: list[str], *, inject: str | None = None
+) -> Trace:
     """Let the lives follow one another, and check the model against what they have left."""
     folder.mkdir(parents=True)
     _lay_out(folder, files)
@@ -137,7 +144,7 @@ def _trace(folder: Path, lives: Sequence[Sequence[str]], files: Image, said: lis
     disk = Disk(files)
     for life in lives:
         command = [sys.executable, "-m", "tests.crash.writing", str(folder / NAME), *life]
-        for deed in traced.run(command, folder, folder.with_suffix(".trace")):
+        for deed in traced.run(command, folder, folder.with_suffix(".trace"), inject=inject):
             deeds.append(deed)
             disk.do(deed)
     left = {path.name: path.read_bytes() for path in folder.iterdir()}

@@ -64,6 +64,13 @@ class Synced:
 
 
 @dataclass(frozen=True)
+class NotSynced:
+    """The disk failed to take what was written to a file. The kernel forgets that it has not."""
+
+    name: str
+
+
+@dataclass(frozen=True)
 class Renamed:
     name: str
     to: str
@@ -81,7 +88,7 @@ class Said:
     line: str
 
 
-Deed: TypeAlias = Opened | Written | Copied | Cut | Synced | Renamed | Removed | Said
+Deed: TypeAlias = Opened | Written | Copied | Cut | Synced | NotSynced | Renamed | Removed | Said
 
 
 class UnknownCallError(Exception):
@@ -96,8 +103,11 @@ def unavailable() -> str | None:
     return f"strace may not trace: {done.stderr.decode().strip()}" if done.returncode else None
 
 
-def run(command: Sequence[str], folder: Path, trace: Path) -> list[Deed]:
-    """Run it to its end and tell what it did to the files of ``folder``, and what it said."""
+def run(command: Sequence[str], folder: Path, trace: Path, *, inject: str | None = None) -> list[Deed]:
+    """Run it to its end and tell what it did to the files of ``folder``, and what it said.
+
+    ``inject``: calls that fail, in strace's words.
+    """
     line = [
         "strace",
         "-f",
@@ -109,9 +119,11 @@ def run(command: Sequence[str], folder: Path, trace: Path) -> list[Deed]:
         "-e",
         f"trace={_CALLS}",
         "-o",
-        trace,
+        str(trace),
     ]
-    subprocess.run([*map(str, line), *command], check=False, stdout=subprocess.DEVNULL, timeout=120)
+    if inject is not None:
+        line += ["-e", f"inject={inject}"]
+    subprocess.run([*line, *command], check=False, stdout=subprocess.DEVNULL, timeout=120)
     with trace.open(encoding="ascii") as lines:
         deeds = list(_deeds(lines, os.path.realpath(folder)))
     trace.unlink()
@@ -127,7 +139,11 @@ def _deeds(lines: Iterable[str], folder: str) -> Iterator[Deed]:
             continue
         if found := _ENDED.match(text):
             text = f"{found[1]} {begun.pop(found[1])}{found[2]}"
-        if (found := _LINE.match(text)) and int(found[4]) >= 0:
+        found = _LINE.match(text)
+        if found and int(found[4]) < 0 and found[2] in ("fsync", "fdatasync"):
+            if name := _file(found[3], folder):
+                yield NotSynced(name)
+        elif found and int(found[4]) >= 0:
             yield from _deed(found[2], found[3].split(", "), int(found[4]), folder)
 
 

@@ -2,33 +2,22 @@
 
 from __future__ import annotations
 
-import contextlib
 import json
-import os
-import shutil
-import subprocess
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
+from tests import small_disk
 from tests.deploy.targets import every_type
 from tests.exporter import Exporter, exporter
-
-SMALL_DISK = 'mount -t tmpfs -o size=6m tmpfs "$0" && exec "$@"'
-
-
-def may_mount() -> bool:
-    """A container or a changed root may forbid it even to root."""
-    return subprocess.run(["unshare", "--mount", "true"], check=False, capture_output=True).returncode == 0
-
+from tests.small_disk import fill, filler, under
 
 pytestmark = [
     pytest.mark.e2e,
     pytest.mark.elsewhere,
     pytest.mark.skipif(
-        os.geteuid() != 0 or shutil.which("unshare") is None or not may_mount(),
-        reason="mounting a small disk takes root and a mount namespace of our own",
+        small_disk.unavailable() is not None, reason=small_disk.unavailable() or "a small disk can be mounted"
     ),
 ]
 
@@ -37,20 +26,8 @@ pytestmark = [
 def on_a_small_disk(tmp_path: Path) -> Iterator[Exporter]:
     folder = tmp_path / "exporter"
     folder.mkdir()
-    prefix = ["unshare", "--mount", "sh", "-c", SMALL_DISK, str(folder)]
-    with every_type(tmp_path) as config, exporter(config, folder, prefix=prefix) as running:
+    with every_type(tmp_path) as config, exporter(config, folder, prefix=under(folder)) as running:
         yield running
-
-
-def filler(running: Exporter) -> Path:
-    """A file on the exporter's own disk, as only its mount namespace sees it."""
-    return Path(f"/proc/{running.process.pid}/root{running.storage.parent}/filler")
-
-
-def fill(path: Path) -> None:
-    with contextlib.suppress(OSError), path.open("wb", buffering=0) as disk:
-        while disk.write(bytes(4096)):
-            pass
 
 
 def test_a_full_disk_stops_no_probe_and_loses_no_row_once_there_is_room(on_a_small_disk: Exporter) -> None:

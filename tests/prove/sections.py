@@ -16,6 +16,7 @@ Prove: TypeAlias = Callable[..., list[Claim]]
 SECTIONS: dict[str, str] = {
     "kill": "tests.crash.kill",
     "powerloss": "tests.crash.powerloss",
+    "diskfull": "tests.crash.diskfull",
     "storm": "tests.runtime.storm",
     "sim": "tests.sim.proof",
 }

@@ -165,7 +165,7 @@ async def test_a_failing_store_is_tried_again_with_growing_pauses_and_the_same_b
         await anyio.sleep(2)
         assert not writer.statistics().healthy
         await anyio.sleep(60)
-    assert [seconds(at) for at, _ in storage.tried] == [0.9, 1.1, 1.5, 2.3, 3.9, 7.1, 12.1, 17.1]
+    assert [seconds(at) for at, _ in storage.tried] == [0.9, 1.1, 1.5, 2.3, 3.9, 6.9, 9.9, 12.9]
     assert len({id(batch) for _, batch in storage.tried}) == 1
     assert [rows_of(batch) for _, batch in storage.committed] == [[slot]]
     statistics = writer.statistics()

@@ -27,7 +27,6 @@ _BLOCK_BYTES = 262_144
 _MAGIC = b"watchbill blocks 1\n"
 _PLACE = struct.Struct("<QQ")  # where in the file, how many bytes
 _METADATA_BLOCKS = "SELECT DISTINCT block_id FROM pragma_metadata_info()"
-_DESCRIPTORS = Path("/dev/fd")
 
 
 class Checkpoints:
@@ -39,6 +38,8 @@ class Checkpoints:
         self._log = path.with_name(path.name + ".wal")
         self._saved = path.with_name(path.name + ".blocks")
         self._due_at = LOG_BYTES
+        self._in_doubt = False
+        self._descriptor: int | None = None
 
     # --- while the database is open -----------------------------------------------------------------
 
@@ -51,9 +52,14 @@ class Checkpoints:
         :raises OSError: there was no room to save what it overwrites; nothing was done.
         :raises duckdb.Error: the database has to be opened anew.
         """
-        self._due_at = max(LOG_BYTES, round(self._log_bytes() * _PUT_OFF_UNTIL))
+        size = self._log_bytes()
+        if not size:
+            return
+        self._due_at = max(LOG_BYTES, round(size * _PUT_OFF_UNTIL))
         self._save(cursor)
+        self._in_doubt = True
         cursor.checkpoint()
+        self._in_doubt = False
         self._due_at = LOG_BYTES
         with suppress(OSError):
             self._saved.unlink(missing_ok=True)
@@ -61,17 +67,27 @@ class Checkpoints:
     # --- before it is opened ------------------------------------------------------------------------
 
     def restore(self) -> None:
-        """Undo the checkpoint that was cut short, if one was. Nobody may have the database open.
+        """Undo the checkpoint that was cut short or failed, if one did. Nobody may have the database open.
 
         :raises OSError: the file could not be written.
         """
-        try:
+        self.close()
+        if self._saved.exists():
             saved = _blocks(self._saved.read_bytes())
-        except FileNotFoundError:
-            return
-        if saved and self._path.exists() and (undone := _put_back(self._path, saved)):
-            self._repairs.mend("history.checkpoint_undone", blocks=undone)
-        self._saved.unlink(missing_ok=True)
+            # One that failed may have written its head all the same; whether the disk has it nobody knows.
+            failed = self._in_doubt and self._log_bytes() > 0
+            if saved and (undone := _put_back(self._path, saved, anyway=failed)):
+                self._repairs.mend("history.checkpoint_undone", blocks=undone)
+            self._saved.unlink()
+        self._in_doubt = False
+        # Kept open: closed while DuckDB has the file open, it would take DuckDB's lock with it.
+        self._descriptor = os.open(self._path, os.O_RDONLY | os.O_CLOEXEC)
+
+    def close(self) -> None:
+        """Let go of the file. Nobody may have the database open."""
+        if self._descriptor is not None:
+            os.close(self._descriptor)
+            self._descriptor = None
 
     # --- inside -------------------------------------------------------------------------------------
 
@@ -83,7 +99,8 @@ class Checkpoints:
 
     def _save(self, cursor: duckdb.DuckDBPyConnection) -> None:
         numbers = [number for (number,) in cursor.execute(_METADATA_BLOCKS).fetchall()]
-        descriptor = _descriptor_of(self._path)
+        descriptor = self._descriptor
+        assert descriptor is not None  # noqa: S101 - nothing is opened before it was restored
         places = [(0, _HEAD_BYTES)]
         places += [(_HEAD_BYTES + number * _BLOCK_BYTES, _BLOCK_BYTES) for number in sorted(numbers)]
         content = b"".join(_PLACE.pack(*place) + os.pread(descriptor, place[1], place[0]) for place in places)
@@ -101,19 +118,6 @@ class Checkpoints:
         sync(self._path.parent)
 
 
-def _descriptor_of(path: Path) -> int:
-    """DuckDB's own descriptor of its file.
-
-    Opening the file a second time would do for reading, but closing that again would drop DuckDB's lock.
-    """
-    wanted = path.stat()
-    for entry in _DESCRIPTORS.iterdir():
-        with suppress(OSError):
-            if os.path.samestat(os.fstat(int(entry.name)), wanted):
-                return int(entry.name)
-    raise FileNotFoundError(2, "not open in this process", str(path))
-
-
 def _blocks(content: bytes) -> list[tuple[int, bytes]]:
     """(place, bytes) of all that was saved, the head first; nothing where it was not saved whole."""
     start = len(_MAGIC) + hashlib.sha256().digest_size
@@ -129,16 +133,16 @@ def _blocks(content: bytes) -> list[tuple[int, bytes]]:
     return blocks
 
 
-def _put_back(path: Path, saved: list[tuple[int, bytes]]) -> int:
-    """How many blocks had been touched by a checkpoint that was not completed."""
-    (_, head), *blocks = saved
+def _put_back(path: Path, saved: list[tuple[int, bytes]], *, anyway: bool) -> int:
+    """How many places had been touched by a checkpoint that was not completed. ``anyway``: even if the head says it was."""
+    head = saved[0][1]
     with path.open("r+b", buffering=0) as file:
-        if os.pread(file.fileno(), len(head), 0) != head:
+        if not anyway and os.pread(file.fileno(), len(head), 0) != head:
             return 0  # the head is written last: since then a checkpoint was completed
         touched = [
-            (place, block) for place, block in blocks if os.pread(file.fileno(), len(block), place) != block
+            (place, block) for place, block in saved if os.pread(file.fileno(), len(block), place) != block
         ]
         for place, block in touched:
             os.pwrite(file.fileno(), block, place)
-        os.fsync(file.fileno())
+            os.fsync(file.fileno())  # the head before the others: once it is back, they are put back again
     return len(touched)

@@ -69,6 +69,7 @@ class DuckDbFile:
 
     def unlock(self) -> None:
         self.log.marks.close()
+        self.checkpoints.close()
         if self._locked is not None:
             os.close(self._locked)
             self._locked = None

@@ -56,7 +56,7 @@ FLUSH_SECONDS = 0.9  # of the second in which a result is promised to be committ
 LONGEST_FORESEEN_SECONDS = 0.5  # so that a slow store is not given many small batches
 LARGEST_BATCH = 5_000  # events; so a backlog of 100,000 never holds the writer's thread for long
 FIRST_PAUSE_SECONDS = 0.2
-LONGEST_PAUSE_SECONDS = 5.0
+LONGEST_PAUSE_SECONDS = 3.0  # history is to go on within 5 s of there being room again
 GIVE_UP_ROWS_AFTER = 3  # commits refused for what is in them, not for the state of the store
 COMMIT_BOUNDS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.1, 0.25, 1.0)
 PRUNE_EVERY = timedelta(hours=1)
