@@ -10,6 +10,8 @@ have nginx || missing="$missing nginx-light"
 have systemd-analyze || missing="$missing systemd"
 have strace || missing="$missing strace"
 have git || missing="$missing git"
+have ip || missing="$missing iproute2"
+have faketime || missing="$missing faketime"
 [ -n "$missing" ] || exit 0
 if [ "$(id -u)" = 0 ] && command -v apt-get >/dev/null 2>&1; then
     echo "installing$missing"

@@ -123,6 +123,7 @@ async def open_app(
         clock=ports.clock,
         location=location,
         monotonic=ports.clock.monotonic,
+        way_lost=ports.way_lost,
     )
     scheduler = Scheduler(
         clock=ports.clock,

@@ -267,6 +267,10 @@ What is declared as it runs is better the object that runs: it need not be compa
 :class:`~watchbill.domain.errors.ConfigError`.
 """
 
+WayLost: TypeAlias = Callable[[str, str | None], str | None]
+"""``way_lost(address, source)``: why nothing can leave this machine for there just now, by what the kernel says at
+once; ``None`` where it can."""
+
 Execute: TypeAlias = Callable[..., Awaitable[Result]]
 """``execute(check, slot=..., trigger=...)``: one probe, bounded by the check's timeout; never raises for a target."""
 
@@ -304,6 +308,7 @@ class Ports:
     load_config: LoadConfig
     offload: Offload
     judge: Judge
+    way_lost: WayLost = lambda _address, _source: None
 
 
 Checks: TypeAlias = Mapping[str, Check]

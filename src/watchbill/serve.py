@@ -33,7 +33,7 @@ from watchbill.heap import Heap, tended
 from watchbill.hugepages import keep_huge
 from watchbill.log import LineWriter, open_log
 from watchbill.metrics import Sources
-from watchbill.net import open_network
+from watchbill.net import open_network, way_lost
 from watchbill.ports import Ports
 from watchbill.probes import make_execute, probers
 from watchbill.storage import open_storage
@@ -112,6 +112,7 @@ async def _main(options: Options, loader: Loader, sockets: Sequence[socket], lin
             load_config=loader.load,
             offload=offload,
             judge=judges,
+            way_lost=way_lost,
         )
         http = HttpTally()
         sources = Sources(log=lines.statistics, http=http.statistics)
@@ -283,6 +284,7 @@ async def _execute_once(loaded: LoadedConfig, ids: Sequence[str]) -> list[Result
             location="",
             monotonic=clock.monotonic,
             limit=loaded.config.limits.concurrent_probes,
+            way_lost=way_lost,
         )
 
         async def probe(check_id: str) -> None:

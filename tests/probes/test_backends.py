@@ -108,7 +108,9 @@ async def test_a_deadline_at_any_step_through_a_proxy_closes_the_connection(step
     network = ScriptedNetwork(Scripted([*opened, OK], session=session), hangs=step)
     with anyio.fail_after(10):
         result = await Prober(network)("http", url="https://shop.test/", proxy=proxy, timeout="20ms")
-    assert result.reason in {Reason.CONNECT_TIMEOUT, Reason.TIMEOUT}
+    assert result.reason in (
+        {Reason.RESOLVER} if step == "resolve" else {Reason.CONNECT_TIMEOUT, Reason.TIMEOUT}
+    )
     assert [connection.closed for connection in network.connections] in ([], [1])
 
 
@@ -129,7 +131,8 @@ async def test_a_deadline_at_any_step_closes_the_connection(step: str) -> None:
     network = ScriptedNetwork(Scripted([OK], session=session), hangs=step)
     with anyio.fail_after(10):
         result = await Prober(network)("http", url="https://shop.test/", timeout="20ms")
-    assert result.reason is (Reason.CONNECT_TIMEOUT if step == "connect" else Reason.TIMEOUT)
+    reasons = {"resolve": Reason.RESOLVER, "connect": Reason.CONNECT_TIMEOUT}
+    assert result.reason is reasons.get(step, Reason.TIMEOUT)
     assert [connection.closed for connection in network.connections] in ([], [1])
 
 

@@ -72,18 +72,20 @@ async def test_a_ping_asks_the_declared_resolver_too() -> None:
 
 
 @pytest.mark.parametrize(
-    ("script", "outcome", "reason", "said"),
+    ("script", "others", "outcome", "reason", "said"),
     [
-        (rcode("NXDOMAIN"), Outcome.FAILURE, Reason.DNS, "NXDOMAIN from 127.0.0.1"),
-        (rcode("SERVFAIL"), Outcome.FAILURE, Reason.DNS, "SERVFAIL from 127.0.0.1"),
-        (silence, Outcome.ERROR, Reason.RESOLVER, "127.0.0.1 is silent"),
+        (rcode("NXDOMAIN"), silence, Outcome.FAILURE, Reason.DNS, "NXDOMAIN from 127.0.0.1"),
+        (rcode("SERVFAIL"), silence, Outcome.FAILURE, Reason.DNS, "SERVFAIL from 127.0.0.1"),
+        (silence, silence, Outcome.ERROR, Reason.RESOLVER, "127.0.0.1 is silent"),
+        (silence, rcode("REFUSED"), Outcome.FAILURE, Reason.DNS, "no answer, while others get theirs"),
     ],
-    ids=["no such name", "a failure", "silence"],
+    ids=["no such name", "a failure", "silence", "silence about this name"],
 )
 async def test_what_the_declared_resolver_does_is_told(
-    script: Any, outcome: Outcome, reason: Reason, said: str
+    script: Any, others: Any, outcome: Outcome, reason: Reason, said: str
 ) -> None:
-    async with names(A=script) as (_, resolver), open_prober() as probe:
+    async with names(A=script) as (server, resolver), open_prober() as probe:
+        server.default = others
         result = await probe("tcp", host="shop.test", port=1, resolver=resolver, ip_family=4, timeout="400ms")
     assert (result.outcome, result.reason) == (outcome, reason)
     assert said in result.message

@@ -18,6 +18,8 @@ SECTIONS: dict[str, str] = {
     "powerloss": "tests.crash.powerloss",
     "diskfull": "tests.crash.diskfull",
     "storm": "tests.runtime.storm",
+    "faults": "tests.runtime.faults",
+    "soak": "tests.soak.proof",
     "sim": "tests.sim.proof",
 }
 

@@ -60,7 +60,7 @@ def run(folder: Path, *, storms: int, seed: int) -> list[Claim]:
     first = generation(0, chance, steady=STEADY, others=OTHERS, port=port, last=True)
     config.write_text(first.text)
     found.generations.append(first)
-    with target(port), exporter(config, folder, port=free_port()) as running:
+    with target("--http", str(port)), exporter(config, folder, port=free_port()) as running:
         running.until("every check was probed in a slot", lambda: len(_counters(running)) == len(STEADY))
         begun = _now()
         with _watched(running, found):

@@ -10,11 +10,13 @@ from watchbill.domain.reach import IpChoice
 from watchbill.net.datagrams import DatagramPair, open_datagrams
 from watchbill.net.icmp import Echo
 from watchbill.net.resolver import Resolver
-from watchbill.net.routes import Route
+from watchbill.net.routes import Route, way_lost
 from watchbill.net.sources import open_stream_from, open_unix_stream
 from watchbill.net.streams import Stream, open_stream
 from watchbill.net.tls import Contexts
 from watchbill.ports import EchoReply, Network
+
+__all__ = ["MachineNetwork", "open_network", "way_lost"]
 
 RESOLVERS_KEPT = 256
 

@@ -7,6 +7,7 @@ of several addresses the first that the server lists is taken.
 
 from __future__ import annotations
 
+from collections import deque
 from collections.abc import Awaitable, Callable, Iterable, Iterator
 from dataclasses import dataclass, field
 from functools import lru_cache, partial
@@ -48,9 +49,13 @@ LAST_WORD_SECONDS = 0.1
 LAST_WORD_SHARE = 0.1
 """How long before the caller's deadline a lookup gives up, so that it can still say who was silent: more than the
 event loop lags, but no more than that share of what is left."""
+CONFIRMED_WITHIN_SECONDS = 1.0
+CONFIRMED_WITHIN_SHARE = 0.25
+"""How long before that a server that said nothing is asked once more, beside a question of which it knows the answer."""
 _RECORDS: dict[IpFamily, str] = {4: "A", 6: "AAAA"}
 _LOOPBACK: tuple[Address, ...] = (IPv4Address("127.0.0.1"), IPv6Address("::1"))
 _SPOKE = frozenset({Reason.PROTOCOL, Reason.TOO_LARGE})
+_GOOD = frozenset({dns.rcode.NOERROR, dns.rcode.NXDOMAIN})
 _FATAL = frozenset({Reason.DESCRIPTORS, Reason.PERMISSION, Reason.INTERNAL})
 
 
@@ -64,10 +69,12 @@ class _Found:
 
 @dataclass(slots=True)
 class _Inquiry:
-    """One question on its way through the servers: who said what instead of answering it."""
+    """One question on its way through the servers: who said what instead of answering it, and who answered another."""
 
     silent: dict[str, str] = field(default_factory=dict)
     failed: dict[str, str] = field(default_factory=dict)
+    fatal: list[tuple[Reason, str]] = field(default_factory=list)
+    others_answered: list[str] = field(default_factory=list)
 
 
 class Resolver:
@@ -105,7 +112,8 @@ class Resolver:
         if server is not None:
             address, self._port = split_server(server)
             self._chosen = ResolvConf(nameservers=(address,))
-        self._answers = 0
+        self._answered: deque[Query] = deque(maxlen=2)
+        """The last two questions of different names that had a good answer."""
 
     def nameserver(self) -> tuple[str, int]:
         """The first name server of resolv.conf.
@@ -226,8 +234,8 @@ class Resolver:
 
     async def _inquire(self, query: Query, conf: ResolvConf) -> tuple[str, Reply]:
         """Ask one server after the other until one gives an answer, be it that there is nothing."""
-        inquiry, heard_before = _Inquiry(), self._answers
-        with anyio.CancelScope(deadline=_last_moment()):
+        inquiry, last = _Inquiry(), _last_moment()
+        with anyio.CancelScope(deadline=_moment_to_confirm(last)):
             for _ in range(conf.attempts):
                 for server in conf.nameservers:
                     if server in inquiry.failed:
@@ -235,7 +243,56 @@ class Resolver:
                     answer = await self._ask(server, query, inquiry, within=conf.timeout_seconds)
                     if answer is not None:
                         return server, answer
-        raise self._unanswered(query, inquiry, answers_others=self._answers > heard_before)
+        with anyio.CancelScope(deadline=last):
+            found = await self._confirm(query, conf, inquiry)
+            if found is not None:
+                return found
+        raise self._unanswered(query, inquiry)
+
+    async def _confirm(self, query: Query, conf: ResolvConf, inquiry: _Inquiry) -> tuple[str, Reply] | None:
+        """Ask once more, all at once, and beside it another question: who says nothing to either is out of order.
+
+        Asked at the same time both meet the same fate, so that an outage that begins or ends between two lookups is
+        not taken for silence about one name. Who has failed is asked the other question alone.
+        """
+        found: list[tuple[str, Reply]] = []
+
+        async def again(server: str) -> None:
+            try:
+                answer = await self._ask(server, query, inquiry, within=conf.timeout_seconds)
+            except NetworkError as error:
+                inquiry.fatal.append((error.reason, error.message))
+                return
+            if answer is not None:
+                found.append((server, answer))
+                group.cancel_scope.cancel()
+
+        async def another(server: str) -> None:
+            if await self._answers_another(server, query, good=server in inquiry.failed):
+                inquiry.others_answered.append(server)
+
+        failed = tuple(inquiry.failed)
+        with anyio.move_on_after(CONFIRMED_WITHIN_SECONDS):
+            async with anyio.create_task_group() as group:
+                for server in failed or conf.nameservers:
+                    group.start_soon(another, server, name=f"ask {server} for another name")
+                    if not failed:
+                        group.start_soon(again, server, name=f"ask {server} again")
+        if inquiry.fatal and not found:
+            raise NetworkError(*inquiry.fatal[0])
+        return found[0] if found else None
+
+    async def _answers_another(self, server: str, query: Query, *, good: bool) -> bool:
+        """Whether it answers at all; with ``good``, whether it still knows a name that it knew before."""
+        known = next((each for each in self._answered if each.text != query.text), None)
+        if good and known is None:
+            return True  # of one name alone nobody can tell whose fault it is
+        other = known or make_query(dns.name.root, "NS")
+        try:
+            answer = read_reply(await self._exchange(server, other), other)
+        except NetworkError as error:
+            return error.reason in _SPOKE and not good
+        return not good or answer.rcode in _GOOD
 
     async def _ask(self, server: str, query: Query, inquiry: _Inquiry, *, within: float) -> Reply | None:
         inquiry.silent[server] = f"{server} is silent"
@@ -244,7 +301,6 @@ class Resolver:
                 packet = await self._exchange(server, query)
             if waiting.cancelled_caught:
                 return None
-            self._answers += 1
             answer = read_reply(packet, query)
         except NetworkError as error:
             if error.reason in _FATAL:
@@ -252,7 +308,9 @@ class Resolver:
             told = inquiry.failed if error.reason in _SPOKE else inquiry.silent
             told[server] = error.message
             return None
-        if answer.rcode in (dns.rcode.NOERROR, dns.rcode.NXDOMAIN):
+        if answer.rcode in _GOOD:
+            if not any(query.text == each.text for each in self._answered):
+                self._answered.appendleft(query)
             return answer
         inquiry.failed[server] = f"{dns.rcode.to_text(dns.rcode.Rcode(answer.rcode))} from {server}"
         return None
@@ -271,15 +329,16 @@ class Resolver:
         finally:
             await connection.close()
 
-    def _unanswered(self, query: Query, inquiry: _Inquiry, *, answers_others: bool) -> NetworkError:
-        """Silence is our own side's fault only where the servers say nothing to anybody."""
-        name = show_name(query.name)
+    def _unanswered(self, query: Query, inquiry: _Inquiry) -> NetworkError:
+        """It is our own side's fault only where the servers have nothing to say of other names either."""
+        name, others = show_name(query.name), bool(inquiry.others_answered)
         if inquiry.failed:
-            return NetworkError(
-                Reason.DNS, f"{name} cannot be resolved ({'; '.join(inquiry.failed.values())})"
-            )
+            failures = "; ".join(inquiry.failed.values())
+            if others or self._chosen is not None:
+                return NetworkError(Reason.DNS, f"{name} cannot be resolved ({failures})")
+            return NetworkError(Reason.RESOLVER, f"no name server knows any name ({failures})")
         silence = "; ".join(inquiry.silent.values()) or "there was no time to ask"
-        if answers_others:
+        if others:
             return NetworkError(
                 Reason.DNS, f"{name} cannot be resolved (no answer, while others get theirs: {silence})"
             )
@@ -290,6 +349,15 @@ def _last_moment() -> float:
     deadline = anyio.current_effective_deadline()
     left = deadline - anyio.current_time()
     return deadline - min(LAST_WORD_SECONDS, LAST_WORD_SHARE * max(left, 0.0)) if isfinite(left) else deadline
+
+
+def _moment_to_confirm(last: float) -> float:
+    left = last - anyio.current_time()
+    return (
+        last - min(CONFIRMED_WITHIN_SECONDS, CONFIRMED_WITHIN_SHARE * max(left, 0.0))
+        if isfinite(left)
+        else last
+    )
 
 
 @lru_cache(maxsize=16_384)

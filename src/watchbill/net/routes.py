@@ -1,7 +1,11 @@
-"""The machine's network with a declared way through it: a DNS server for names, an address to send from."""
+"""The machine's network with a declared way through it: a DNS server for names, an address to send from; and whether
+there is a way at all."""
 
 from __future__ import annotations
 
+import errno
+import os
+import socket
 from typing import TYPE_CHECKING
 
 from watchbill.domain.reach import IpChoice, family_of
@@ -9,6 +13,26 @@ from watchbill.ports import Connection, Datagrams, EchoReply
 
 if TYPE_CHECKING:
     from watchbill.net import MachineNetwork
+
+_NO_WAY = frozenset({errno.ENETUNREACH, errno.ENETDOWN, errno.EADDRNOTAVAIL})
+_ANY_PORT = 9
+
+
+def way_lost(address: str, source: str | None = None) -> str | None:
+    """Why the kernel would send nothing to that address now; ``None`` where it would, or where none can tell.
+
+    Connecting a datagram socket looks the route up, chooses the address to send from, and sends nothing. An established
+    connection whose route goes away says nothing of it; it only becomes silent.
+    """
+    family = socket.AF_INET6 if ":" in address else socket.AF_INET
+    try:
+        with socket.socket(family, socket.SOCK_DGRAM) as endpoint:
+            if source is not None:
+                endpoint.bind((source, 0))
+            endpoint.connect((address, _ANY_PORT))
+    except OSError as error:
+        return os.strerror(error.errno).lower() if error.errno in _NO_WAY else None
+    return None
 
 
 class Route:

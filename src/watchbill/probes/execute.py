@@ -21,7 +21,8 @@ from watchbill.domain.expectations import latency_failures
 from watchbill.domain.results import Failure, Phase, Reason, Result, Trigger, by_precedence, outcome_of
 from watchbill.domain.specs import redact, redactions
 from watchbill.domain.units import Instant, format_duration
-from watchbill.ports import Execute, NetworkError
+from watchbill.ports import Execute, NetworkError, WayLost
+from watchbill.probes import doubts
 from watchbill.probes.attempt import Attempt, PhaseClock, Prober
 from watchbill.probes.prepared import PerCheck
 
@@ -40,6 +41,7 @@ _DOING: dict[Phase | None, str] = {
     "processing": " while waiting for the response",
     "transfer": " while receiving the response",
 }
+_LATE: dict[Phase | None, Reason] = {"resolve": Reason.RESOLVER, "connect": Reason.CONNECT_TIMEOUT}
 
 
 @dataclass(slots=True)
@@ -60,7 +62,9 @@ class Executor:
         monotonic: Callable[[], float],
         location: str = "",
         limit: int | anyio.CapacityLimiter | None = None,
+        way_lost: WayLost = lambda _address, _source: None,
     ) -> None:
+        self._way_lost = way_lost
         self._probers = probers
         self._clock = clock
         self._monotonic = monotonic
@@ -86,6 +90,9 @@ class Executor:
         if deadline.cancelled_caught:
             attempt.failures.append(_overdue(check, attempt.phases.phase))
         duration = attempt.phases.stop()
+        own_side = doubts.own_side(check, attempt, self._way_lost) if attempt.failures else None
+        if own_side is not None:
+            attempt.failures = [own_side]
         failures, facts = self._told(check, attempt)
         return Result(
             check_id=check.id,
@@ -139,8 +146,11 @@ def make_execute(
     monotonic: Callable[[], float],
     location: str = "",
     limit: int | anyio.CapacityLimiter | None = None,
+    way_lost: WayLost = lambda _address, _source: None,
 ) -> Execute:
-    return Executor(probers, clock=clock, monotonic=monotonic, location=location, limit=limit).execute
+    return Executor(
+        probers, clock=clock, monotonic=monotonic, location=location, limit=limit, way_lost=way_lost
+    ).execute
 
 
 def _judge_latency(check: Check, attempt: Attempt) -> None:
@@ -153,7 +163,7 @@ def _judge_latency(check: Check, attempt: Attempt) -> None:
 
 
 def _overdue(check: Check, phase: Phase | None) -> Failure:
-    reason = Reason.CONNECT_TIMEOUT if phase == "connect" else Reason.TIMEOUT
+    reason = _LATE.get(phase, Reason.TIMEOUT)
     return Failure(reason, f"timed out after {format_duration(check.timeout)}{_DOING.get(phase, '')}")
 
 

@@ -1,0 +1,46 @@
+"""Whether our own side kept a target from answering in time, where only silence speaks against it."""
+
+from __future__ import annotations
+
+from ipaddress import ip_address
+
+from watchbill.domain.checks import Check
+from watchbill.domain.results import Failure, Reason
+from watchbill.ports import WayLost
+from watchbill.probes.attempt import Attempt
+
+_OF_SILENCE = frozenset(
+    {Reason.CONNECT_TIMEOUT, Reason.TIMEOUT, Reason.UNREACHABLE, Reason.RESET, Reason.LOSS}
+)
+_OF_TIME = frozenset({Reason.CONNECT_TIMEOUT, Reason.TIMEOUT})
+TELLING_SHARE = 0.5
+"""A target that was asked nothing for half of the timeout, since its name was being looked up, was not silent for it."""
+
+
+def own_side(check: Check, attempt: Attempt, way_lost: WayLost) -> Failure | None:
+    """What is to stand for the failures of an attempt that has ended, its phases stopped; ``None``: they stand."""
+    reasons = {failure.reason for failure in attempt.failures}
+    if not reasons <= _OF_SILENCE:
+        return None
+    said = "; ".join(failure.message for failure in attempt.failures)
+    address = str(attempt.facts.get("address", ""))
+    if _is_literal(address):
+        # What was sent before the way was lost has no answer, and no error either.
+        lost = way_lost(address, getattr(check, "source_address", None))
+        if lost is not None:
+            return Failure(Reason.NETWORK, f"this machine has lost its way to {address}: {lost} ({said})")
+    looked_up = attempt.phases.seconds.get("resolve", 0.0)
+    if reasons <= _OF_TIME and looked_up >= TELLING_SHARE * check.timeout.total_seconds():
+        return Failure(
+            Reason.RESOLVER,
+            f"the lookup took {looked_up:.2f} s, so nothing is known of the target ({said})",
+        )
+    return None
+
+
+def _is_literal(address: str) -> bool:
+    try:
+        ip_address(address.partition("%")[0])
+    except ValueError:
+        return False
+    return True
