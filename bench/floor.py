@@ -7,6 +7,8 @@ for each to DuckDB once a second; it schedules, judges, publishes, counts and ex
 from __future__ import annotations
 
 import asyncio
+import signal
+import subprocess
 import sys
 import time
 from collections.abc import Callable
@@ -54,14 +56,21 @@ def measure(folder: Path, targets: Targets, *, rate: int, runs: int, seconds: fl
 
 
 def bare(targets: Targets, rate: int, seconds: float, file: Path | None = None) -> float:
-    """CPU seconds per 1,000 connections."""
+    """CPU seconds per 1,000 connections, as many as were made."""
     command = [*PIN, sys.executable, "-m", "bench.floor", str(targets.http), str(rate)]
     with started(*command, *([str(file)] if file else [])) as process:
         time.sleep(WARM_UP_SECONDS)
-        meter = Meter(process.pid)
+        before, meter = made(process), Meter(process.pid)
         time.sleep(seconds)
         used = meter.read()
-    return used.cpu_seconds / (rate * used.seconds) * 1000
+        return used.cpu_seconds / (made(process) - before) * 1000
+
+
+def made(process: subprocess.Popen[str]) -> int:
+    """It tells on SIGUSR1 how many connections it has made so far."""
+    process.send_signal(signal.SIGUSR1)
+    assert process.stdout is not None
+    return int(process.stdout.readline())
 
 
 # --- the program itself -------------------------------------------------------------------------------
@@ -70,11 +79,10 @@ def bare(targets: Targets, rate: int, seconds: float, file: Path | None = None) 
 class Connection(asyncio.Protocol):
     """Closed as soon as it is there."""
 
-    def __init__(self, connected: Callable[[], None]) -> None:
-        self._connected = connected
+    made = 0
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        self._connected()
+        Connection.made += 1
         transport.close()
 
 
@@ -83,10 +91,11 @@ async def connect_forever(port: int, rate: int, file: Path | None) -> None:
     rows: list[Row] = []
     under_way: set[asyncio.Task[None]] = set()
     store = opened(file) if file else None
+    loop.add_signal_handler(signal.SIGUSR1, lambda: print(Connection.made, flush=True))
 
     async def connect() -> None:
         begun = loop.time()
-        await loop.create_connection(lambda: Connection(lambda: None), "127.0.0.1", port)
+        await loop.create_connection(Connection, "127.0.0.1", port)
         took = loop.time() - begun
         rows.append((len(rows), time.time(), time.time(), took, took, "success"))
 

@@ -84,22 +84,29 @@ def test_garbage_that_was_frozen_is_found_once_memory_has_grown(monkeypatch: pyt
     trio.run(main, clock=trio.testing.MockClock(autojump_threshold=0))
 
 
-def test_what_was_built_is_usual_from_then_on(monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize(
+    ("added", "found"), [(0, True), (10_000_000, False)], ids=["reloads alone do not", "more checks do"]
+)
+def test_growth_is_explained_by_more_checks_only(
+    monkeypatch: pytest.MonkeyPatch, added: int, found: bool
+) -> None:
     monkeypatch.setattr(heap, "GROWN", 0)
+    registered = 0
 
     async def main() -> None:
-        one = heap.Heap()
+        nonlocal registered
+        one = heap.Heap(checks=lambda: registered)
         with heap.tended():
             async with anyio.create_task_group() as group:
                 group.start_soon(one.tend)
                 await anyio.sleep(1.5 * heap.LOOKED_EVERY_SECONDS)
                 kept = [Ring() for _ in range(sys.getallocatedblocks() // 2)]
+                registered += added
                 one.settle()
                 kept.clear()
                 await anyio.sleep(heap.LOOKED_EVERY_SECONDS)
                 group.cancel_scope.cancel()
-            assert rings() == 0
             gc.unfreeze()
-            assert rings() > 0  # nothing was looked for
+            assert (rings() == 0) is found
 
     trio.run(main, clock=trio.testing.MockClock(autojump_threshold=0))

@@ -28,6 +28,8 @@ LOOKED_EVERY_SECONDS = 60.0
 GROWN = 1_000_000
 """Blocks of memory in use beyond one and a half times as many as were usual, which make it time to look at everything. It takes
 hundreds of milliseconds with ten thousand checks, marked as a stall of our own; memory would grow without end otherwise."""
+GROWN_A_CHECK = 500
+"""Blocks that one more check may bring with it: an ``http`` check takes 8 KB, some hundred blocks."""
 
 
 @contextmanager
@@ -46,16 +48,19 @@ def tended() -> Iterator[None]:
 
 
 class Heap:
-    """``under_way``: how many probes are, whose objects live as long as they do."""
+    """``under_way``: how many probes are, whose objects live as long as they do. ``checks``: how many are registered."""
 
-    def __init__(self, under_way: Callable[[], int] = lambda: 0) -> None:
+    def __init__(
+        self, under_way: Callable[[], int] = lambda: 0, checks: Callable[[], int] = lambda: 0
+    ) -> None:
         self._under_way = under_way
-        self._usual: int | None = None
+        self._checks = checks
+        self._usual: tuple[int, int] | None = None
+        """Blocks of memory in use and checks, when everything had last been looked at."""
 
     def settle(self) -> None:
-        """After something large was built: it stays, so it is frozen, and what is in use now is usual."""
+        """After something large was built: it stays, so it is frozen."""
         self._freeze()
-        self._usual = None
 
     async def tend(self) -> None:
         """Freeze what has lived for a while, and now and then see whether that was right."""
@@ -74,10 +79,12 @@ class Heap:
         gc.freeze()
 
     def _look(self) -> None:
-        in_use = sys.getallocatedblocks()
+        in_use, checks = sys.getallocatedblocks(), self._checks()
         if self._usual is None:
-            self._usual = in_use
-        elif in_use > self._usual * 3 // 2 + GROWN:
+            self._usual = in_use, checks
+            return
+        blocks, fewer = self._usual
+        if in_use > blocks * 3 // 2 + GROWN + GROWN_A_CHECK * max(checks - fewer, 0):
             gc.unfreeze()
             gc.collect()
             gc.freeze()

@@ -125,7 +125,7 @@ async def _main(options: Options, loader: Loader, sockets: Sequence[socket], lin
                 version=version("watchbill"),
             )
         )
-        heap = Heap(lambda: app.scheduler.under_way)
+        heap = Heap(lambda: app.scheduler.under_way, lambda: len(app.board.checks))
         app.bus.subscribe(ConfigReloaded, lambda _: heap.settle(), name="heap")
         web = create_app(
             app,
@@ -150,6 +150,8 @@ async def _main(options: Options, loader: Loader, sockets: Sequence[socket], lin
             heap.settle()
             systemd.notify(systemd.READY)
             await stop.wait()
+            for again in (signal.SIGTERM, signal.SIGINT):
+                signal.signal(again, _end_at_once)
             systemd.notify(systemd.STOPPING)
             log.info("watchbill.stopping")
             group.cancel_scope.cancel()
@@ -204,10 +206,13 @@ async def _listen_to_signals(
         if received == signal.SIGHUP:
             if "signal" in options.reload_on:
                 reloader.ask("signal")
-        elif stop.is_set():
-            os._exit(1)
         else:
             stop.set()
+
+
+def _end_at_once(*_: object) -> None:
+    """Whoever asks a second time does not wait for probes under way. The log may be what hangs, so it is not asked."""
+    os._exit(1)
 
 
 async def _watch(path: str, reloader: Reloader, app: App) -> None:

@@ -41,6 +41,22 @@ def rows(storage: Path, sql: str) -> list[tuple[object, ...]]:
         return store.execute(sql).fetchall()
 
 
+def test_a_second_signal_ends_it_at_once(tmp_path: Path) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as silent:
+        port = silent.getsockname()[1]
+        config = config_with(
+            tmp_path,
+            f"checks: {{hangs: {{type: http, url: 'http://127.0.0.1:{port}', interval: 1m, timeout: 30s}}}}\n",
+        )
+        with exporter(config, tmp_path / "run") as running:
+            running.request("/metrics")
+            with closing(silent.accept()[0]):  # the probe is under way
+                running.process.terminate()
+                running.until("the first signal", lambda: "watchbill.stopping" in running.log.read_text())
+                running.process.terminate()
+                assert running.process.wait(HANG_GUARD_SECONDS) == 1
+
+
 def test_stopping_stores_everything_that_was_produced_and_leaves_nothing(tmp_path: Path) -> None:
     port = free_port()
     config = config_with(tmp_path, self_checks(port, 50))

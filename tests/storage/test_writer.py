@@ -36,7 +36,7 @@ from watchbill.domain.results import GapReason, Trigger
 from watchbill.domain.status import Status
 from watchbill.domain.units import SECOND, Instant
 from watchbill.storage.buffer import Buffer
-from watchbill.storage.writer import FLUSH_ROWS, LARGEST_BATCH, HistoryWriter
+from watchbill.storage.writer import FLUSH_ROWS, GIVE_UP_ROWS_AFTER, LARGEST_BATCH, HistoryWriter
 from watchbill.testing import virtual_clock
 
 pytestmark = pytest.mark.anyio
@@ -329,6 +329,20 @@ async def test_rows_that_no_store_takes_are_given_up_and_accounted_for(
     found = await covered(storage)
     assert (found.success, found.missed, found.unaccounted) == (1, 2, 0)
     assert writer.statistics().dropped_rows == 2
+
+
+async def test_rows_are_given_up_once_though_the_disk_is_full_afterwards(
+    storage: FailingStorage, clock: Clock
+) -> None:
+    refusals = [StorageError("a value that no column takes", retryable=False)] * GIVE_UP_ROWS_AFTER
+    storage.failures = [*refusals, *[StorageError(FULL) for _ in range(5)]]
+    writer = writer_over(storage, clock)
+    with capture_logs() as logs:
+        async with running(writer):
+            writer.accept(registered("shop"))
+            await anyio.sleep(100)
+    assert storage.failures == []
+    assert [line["event"] for line in logs].count("history.rows_refused") == 1
 
 
 async def test_draining_commits_all_that_is_left_and_how_far_accounting_came(

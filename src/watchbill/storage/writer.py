@@ -190,7 +190,7 @@ class HistoryWriter:
             except StorageError as error:
                 self._failed(error)
                 refused += not error.retryable
-                if refused == GIVE_UP_ROWS_AFTER:
+                if refused == GIVE_UP_ROWS_AFTER and not error.retryable:
                     # Something in these rows is what no store takes; without them the rest may go through.
                     self._batch = self._buffer.without_rows(self._batch)
                     log.exception("history.rows_refused")
