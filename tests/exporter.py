@@ -67,12 +67,13 @@ class Exporter:
         method: str = "GET",
         headers: Mapping[str, str] | None = None,
         body: bytes | None = None,
+        seconds: float = 10.0,
     ) -> Answer:
         request = urllib.request.Request(
             self.url + path, data=body, method=method, headers=dict(headers or {})
         )
         try:
-            with _OPENER.open(request, timeout=10) as response:
+            with _OPENER.open(request, timeout=seconds) as response:
                 return Answer(response.status, dict(response.headers.items()), response.read())
         except urllib.error.HTTPError as error:
             return Answer(error.code, dict(error.headers.items()), error.read())

@@ -46,6 +46,9 @@ class Caller:
         return head
 
     async def say(self, data: bytes) -> None:
+        """:raises ConnectionError: the client has gone."""
+        if self.writer.is_closing():
+            raise ConnectionResetError
         self.writer.write(data)
         await self.writer.drain()
 

@@ -54,6 +54,9 @@ async def test_the_limits_are_those_of_the_server() -> None:
     for said in (
         f"{server.LARGEST_HEAD_BYTES >> 10} KiB and has {server.HEAD_SECONDS:g} seconds",
         f"has {server.RESPONSE_SECONDS:g} seconds to be taken",
+        f"at most {server.MOST_FIELDS} fields",
+        f"up to {server.LARGEST_BODY_BYTES >> 20} MiB, and in at most {server.MOST_PIECES} pieces",
+        f"most {server.MOST_PIPELINED} requests wait behind each other",
         f"closed after {server.KEEP_ALIVE_SECONDS} seconds",
         f"more than {server.MOST_CONNECTIONS} connections",
         f"have {server.GRACE_SECONDS} seconds to end",

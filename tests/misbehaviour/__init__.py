@@ -7,11 +7,15 @@ from collections.abc import AsyncIterator, Iterable
 
 from tests.misbehaviour.answers import ANSWERS
 from tests.misbehaviour.conversations import CONVERSATIONS
+from tests.misbehaviour.documents import DOCUMENTS
+from tests.misbehaviour.frames import FRAMES
+from tests.misbehaviour.identities import IDENTITIES
+from tests.misbehaviour.names import NAMES
 from tests.misbehaviour.rows import Misbehaviour
 from tests.probes.support import open_prober
 from watchbill.domain.checks import parse_check
 
-TABLE: tuple[Misbehaviour, ...] = (*CONVERSATIONS, *ANSWERS)
+TABLE: tuple[Misbehaviour, ...] = (*CONVERSATIONS, *ANSWERS, *DOCUMENTS, *FRAMES, *IDENTITIES, *NAMES)
 
 
 async def time_past_the_timeout(

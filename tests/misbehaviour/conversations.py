@@ -127,6 +127,16 @@ def bomb(*codings: str) -> bytes:
     return response(body, headers=[f"Content-Encoding: {', '.join(codings)}"])
 
 
+BOMBS = (("gzip",), ("deflate",), ("br",), ("zstd",), ("gzip", "gzip"), ("gzip", "br"))
+
+
+def warm_up() -> None:
+    """Make now what would hold the first probe up."""
+    certified()
+    for codings in BOMBS:
+        bomb(*codings)
+
+
 def bombs(*codings: str) -> Misbehaviour:
     async def explode(caller: Caller) -> None:
         await caller.request()
@@ -271,7 +281,7 @@ CONVERSATIONS: tuple[Misbehaviour, ...] = (
     Misbehaviour("endless trailers", Reason.PROTOCOL, "more framing than content", over_http(endless_trailers, timeout=LONG)),
     Misbehaviour("endless empty blocks", Reason.TOO_LARGE, "to be judged, is larger", over_http(endless_empty_blocks, timeout=LONG, **JUDGED)),
     Misbehaviour("a ring of https and http", Reason.REDIRECT, "redirects must be at most", from_https_to_http_and_back),
-    *(bombs(*codings) for codings in (("gzip",), ("deflate",), ("br",), ("zstd",), ("gzip", "gzip"), ("gzip", "br"))),
+    *(bombs(*codings) for codings in BOMBS),
     *(
         Misbehaviour(f"{coding} cut short within its length", Reason.PROTOCOL, f"not valid {coding}: it ends too soon", over_http(says(packed(coding, body[: len(body) // 2])), timeout=LONG, **JUDGED))
         for coding, body in (

@@ -8,7 +8,7 @@ import tempfile
 from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from dataclasses import dataclass
-from functools import cache
+from functools import cache, partial
 from pathlib import Path
 from typing import Any, TypeAlias
 
@@ -18,6 +18,8 @@ from watchbill.domain.results import Reason
 Open: TypeAlias = Callable[[], AbstractAsyncContextManager[dict[str, Any]]]
 """The server runs while it is open; what it yields is where the check goes."""
 TIMEOUT_SECONDS = 0.3
+MOST_TURNS = 2000
+"""Of a flood over UDP, some seconds: nobody says when its client has gone."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,26 +87,29 @@ async def asked_securely(caller: Caller) -> TlsCaller:
 
 
 class _Udp(asyncio.DatagramProtocol):
-    """Answers every question with these packets, made from it, so many times a turn for as long as it lives."""
+    """Answers with these packets, made from the question, so many times a turn, until it is asked again or closed."""
 
     def __init__(self, strangers: Sequence[Callable[[bytes], bytes]], times: int) -> None:
         self._strangers, self._times = strangers, times
         self._transport: asyncio.DatagramTransport
+        self._asked = 0
 
     def connection_made(self, transport: asyncio.DatagramTransport) -> None:  # type: ignore[override]
         self._transport = transport
 
     def datagram_received(self, data: bytes, addr: tuple[str, int]) -> None:
-        self._say(data, addr)
+        self._asked += 1
+        self._say(data, addr, turns=MOST_TURNS, asked=self._asked)
 
-    def _say(self, data: bytes, addr: tuple[str, int]) -> None:
-        if self._transport.is_closing():
+    def _say(self, data: bytes, addr: tuple[str, int], *, turns: int, asked: int) -> None:
+        if self._transport.is_closing() or not turns or asked != self._asked:
             return
         for _ in range(self._times):
             for stranger in self._strangers:
                 self._transport.sendto(stranger(data), addr)
         if self._strangers:
-            asyncio.get_running_loop().call_later(0.001, self._say, data, addr)
+            again = partial(self._say, data, addr, turns=turns - 1, asked=asked)
+            asyncio.get_running_loop().call_later(0.001, again)
 
     def error_received(self, exc: Exception) -> None:
         """The client has gone."""

@@ -33,6 +33,7 @@ ADAPTERS = {
     "config/": "reads files, off the loop",
     "storage/duckdb": "the disk, on one thread",
     "web/server.py": "sockets and uvicorn",
+    "web/addresses.py": "listening sockets",
     "cli/": "another process",
     "client.py": "another process",
     "serve.py": "brings the real ports",
@@ -47,7 +48,7 @@ ADAPTERS = {
 HOMES: Mapping[str, tuple[str, ...]] = {
     "asyncio": ("net/", "web/server.py", "storage/postgres.py", "serve.py"),
     "uvloop": ("serve.py",),
-    "socket": ("net/", "web/server.py", "serve.py", "systemd.py", "workers/process.py"),
+    "socket": ("net/", "web/addresses.py", "web/server.py", "serve.py", "systemd.py", "workers/process.py"),
     "ssl": ("net/",),
     "OpenSSL": ("net/",),
     "cryptography": ("net/",),
@@ -113,9 +114,9 @@ EVERYWHERE = frozenset({"0.0.0.0", "::"})
 ALLOWED: Mapping[tuple[str, str], str] = {
     ("net/icmpsockets.py", "0.0.0.0"): "an ICMP socket is bound to get an identifier; nothing listens",
     ("net/icmpsockets.py", "::"): "the same for IPv6",
-    ("web/server.py", "0.0.0.0"): "what `--listen :9876` asks for, where there is no IPv6",
-    ("web/server.py", "0.0.0.0:"): "the same",
-    ("web/server.py", "::"): "what `--listen :9876` asks for",
+    ("web/addresses.py", "0.0.0.0"): "what `--listen :9876` asks for, where there is no IPv6",
+    ("web/addresses.py", "0.0.0.0:"): "the same",
+    ("web/addresses.py", "::"): "what `--listen :9876` asks for",
     (
         "storage/duckdb_file.py",
         "assert",

@@ -147,6 +147,24 @@ async def test_a_refused_mass_delete_says_how_it_would_be_allowed() -> None:
     assert (answer.status_code, answer.json()) == (500, {"error": "this would delete 20 of 21 checks"})
 
 
+async def test_a_client_that_leaves_within_its_request_is_no_error() -> None:
+    site = site_with()
+    scope = {
+        "type": "http", "method": "POST", "path": "/api/v1/config/compare", "headers": [], "query_string": b"",
+    }  # fmt: skip
+
+    async def left() -> dict[str, str]:
+        return {"type": "http.disconnect"}
+
+    async def nobody(_: object) -> None:
+        """Reads it."""
+
+    with capture_logs() as logs:
+        await site.app(scope, left, nobody)
+    assert logs == []
+    assert site.tally.statistics().requests == {("/api/v1/config/compare", "POST", 499): 1}
+
+
 async def test_without_the_lifecycle_flag_a_reload_says_what_to_do() -> None:
     site = site_with(lifecycle=False)
     async with site.client() as client:

@@ -7,7 +7,7 @@ import socket
 import subprocess
 import sys
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from textwrap import dedent
 
 import anyio
@@ -17,7 +17,7 @@ from starlette.types import Receive, Scope, Send
 
 from watchbill.domain.errors import ListenError
 from watchbill.web import bind, serve_web, server
-from watchbill.web.server import split_address
+from watchbill.web.addresses import split_address
 
 pytestmark = pytest.mark.anyio
 HANG_GUARD_SECONDS = 20
@@ -35,8 +35,18 @@ class App:
     def __init__(self) -> None:
         self.hanging = anyio.Event()
         self.release = anyio.Event()
+        self.asked = 0
+        self.errors: list[Exception] = []
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        self.asked += 1
+        try:
+            await self._answer(scope, send)
+        except Exception as error:
+            self.errors.append(error)
+            raise
+
+    async def _answer(self, scope: Scope, send: Send) -> None:
         if scope["path"] == "/hang":
             self.hanging.set()
             await self.release.wait()
@@ -289,6 +299,62 @@ async def test_what_is_no_request_is_a_bad_request(request_bytes: bytes) -> None
     async with serving() as served:
         assert (await served.ask(request_bytes)).startswith(b"HTTP/1.1 400")
         assert (await served.ask(REQUEST.replace(b"1.1", b"1.0"))).endswith(b"ok")
+
+
+CHUNKED = b"POST / HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\n\r\n"
+PLAIN = b"GET / HTTP/1.1\r\nHost: x\r\n"
+REFUSED = {
+    "no request": (b"GARBAGE\r\n\r\n", b"400"),
+    "more fields than anybody needs": (PLAIN + b"X: 1\r\n" * 101 + b"\r\n", b"431"),
+    "a long field": (PLAIN + b"X: " + b"x" * 200_000, b"431"),
+    "trailers without end": (CHUNKED + b"0\r\n" + b"X: 1\r\n" * 50_000, b"431"),
+    "framing without end": (CHUNKED + b"1;" + b"x" * 200_000, b"431"),
+    "a body of single bytes": (CHUNKED + b"1\r\nx\r\n" * 20_000, b"413"),
+    "a body without end": (CHUNKED + (b"10000\r\n" + b"x" * 65_536 + b"\r\n") * 20, b"413"),
+}
+
+
+@pytest.mark.parametrize(("sent", "status"), REFUSED.values(), ids=REFUSED)
+async def test_what_is_refused_is_told_under_the_policy_of_every_response(sent: bytes, status: bytes) -> None:
+    async with serving() as served, await served.connect() as stream:
+        with suppress(anyio.BrokenResourceError):
+            for start in range(0, len(sent), 16_384):
+                await stream.send(sent[start : start + 16_384])
+        received = await rest_of(stream)
+    answers = received[max(received.find(b"HTTP/1.1 4"), 0) :]
+    assert answers[:13] in {b"HTTP/1.1 " + status + b" ", b""}  # a reset may come first
+    if answers:
+        assert b"\r\nContent-Security-Policy: default-src 'none'" in answers
+        assert b"\r\nX-Content-Type-Options: nosniff" in answers
+
+
+async def test_requests_in_a_long_row_are_not_kept() -> None:
+    async with serving() as served, await served.connect() as stream:
+        await stream.send(b"GET /hang HTTP/1.1\r\nHost: x\r\n\r\n" * 1000)
+        assert not (await rest_of(stream)).endswith(b"ok")
+        assert served.app.asked <= 1
+
+
+async def test_nothing_is_written_into_a_response_that_has_begun() -> None:
+    async with serving() as served, await served.connect() as stream:
+        await stream.send(b"GET /large HTTP/1.1\r\nHost: x\r\n\r\n")
+        begun = await stream.receive()
+        await stream.send(b"GARBAGE\r\n\r\n")
+        rest = await rest_of(stream)
+    assert begun.startswith(b"HTTP/1.1 200")
+    assert rest.strip(b"x") == b""
+
+
+async def test_an_answer_whose_connection_was_given_up_meanwhile_is_no_error() -> None:
+    """It was to a request before the last one."""
+    async with serving() as served, await served.connect() as stream:
+        await stream.send(b"GET /hang HTTP/1.1\r\nHost: x\r\n\r\n" * 2 + b"GARBAGE\r\n\r\n")
+        await served.app.hanging.wait()
+        await rest_of(stream)
+        served.app.release.set()
+        await anyio.wait_all_tasks_blocked()
+        assert served.app.asked == 1
+        assert served.app.errors == []
 
 
 EXHAUSTED = """

@@ -11,12 +11,12 @@ import anyio
 from fastapi import FastAPI
 from fastapi.exceptions import RequestValidationError
 from starlette.exceptions import HTTPException
-from starlette.requests import Request
+from starlette.requests import ClientDisconnect, Request
 from starlette.responses import JSONResponse, PlainTextResponse, Response
 from starlette.types import ASGIApp
 
 from watchbill.domain.errors import WatchbillError
-from watchbill.domain.messages import ConfigReloaded, ReloadConfig
+from watchbill.domain.messages import ConfigReloaded
 from watchbill.ports import Copies, Offload, ResultRepository
 from watchbill.web.answers import change_answer, rejection_answer, reload_answer
 from watchbill.web.api import Api
@@ -26,7 +26,8 @@ from watchbill.web.guard import Guarded, refuse_cross_site
 from watchbill.web.large import Outbox
 from watchbill.web.page import landing_page
 from watchbill.web.parts import Parts, Running
-from watchbill.web.tally import HttpTally, Tallied, our_error
+from watchbill.web.reloads import Reloads
+from watchbill.web.tally import CLIENT_GONE, HttpTally, Tallied, our_error
 
 T = TypeVar("T")
 
@@ -65,6 +66,7 @@ def create_app(
     )
     app.add_exception_handler(HTTPException, _as_json)
     app.add_exception_handler(RequestValidationError, _as_bad_request)
+    app.add_exception_handler(ClientDisconnect, _as_gone)
     app.add_exception_handler(Exception, _as_our_error)
     Api(parts, backups).add_to(app)
     for path, (endpoint, methods) in Site(parts).routes().items():
@@ -80,6 +82,7 @@ class Site:
         self._running = parts.running
         # One after the other: scrapers that come all at once must not share the event loop with probes.
         self._exposing = anyio.Lock()
+        self._reloads = Reloads(parts.running.bus.send)
 
     def routes(self) -> Mapping[str, tuple[Callable[[Request], Awaitable[Response]], list[str]]]:
         read = ["GET", "HEAD"]
@@ -127,7 +130,7 @@ class Site:
         refuse_cross_site(request)
         mass_delete = request.query_params.get("allow_mass_delete", "").lower() in {"true", "1"}
         try:
-            events = await self._running.bus.send(ReloadConfig("http", allow_mass_delete=mass_delete))
+            events = await self._reloads.ask(allow_mass_delete=mass_delete)
         except WatchbillError as error:
             return _answer(request, rejection_answer(error), 500)
         for event in events:
@@ -183,6 +186,11 @@ async def _as_json(_: Request, error: Exception) -> Response:
     if not isinstance(error, HTTPException):
         raise error
     return JSONResponse({"error": error.detail}, error.status_code, headers=error.headers)
+
+
+async def _as_gone(_: Request, error: Exception) -> Response:
+    """Nobody reads it; it is counted."""
+    return Response(status_code=CLIENT_GONE)
 
 
 async def _as_our_error(_: Request, error: Exception) -> Response:

@@ -11,7 +11,7 @@ from starlette.responses import JSONResponse
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 LARGEST_BODY_BYTES = 64 << 10
-HEADERS = {
+_HEADERS = {
     "X-Content-Type-Options": "nosniff",
     "X-Frame-Options": "DENY",
     "Referrer-Policy": "no-referrer",
@@ -19,6 +19,8 @@ HEADERS = {
     "Cache-Control": "no-store",
 }
 NOTHING_ALLOWED = "default-src 'none'; frame-ancestors 'none'; base-uri 'none'; form-action 'none'"
+PLAIN_HEADERS = {**_HEADERS, "Content-Security-Policy": NOTHING_ALLOWED}
+"""On what is no page."""
 
 
 class Guarded:
@@ -35,9 +37,8 @@ class Guarded:
         async def with_headers(message: Message) -> None:
             if message["type"] == "http.response.start":
                 headers = MutableHeaders(scope=message)
-                for name, value in HEADERS.items():
+                for name, value in PLAIN_HEADERS.items():
                     headers.setdefault(name, value)
-                headers.setdefault("Content-Security-Policy", NOTHING_ALLOWED)
             await send(message)
 
         if _declared_length(scope) > LARGEST_BODY_BYTES:

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import errno
-import os
 import socket
 from collections.abc import Sequence
 from itertools import count
@@ -14,36 +12,59 @@ import anyio
 import uvicorn
 from anyio.abc import TaskStatus
 from starlette.types import ASGIApp
-from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
+from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol, RequestResponseCycle
 
-from watchbill.domain.errors import ListenError
+from watchbill.web.addresses import BACKLOG
 from watchbill.web.backup import MORE_TIME
+from watchbill.web.guard import PLAIN_HEADERS
 
 MOST_CONNECTIONS = 100
 LARGEST_HEAD_BYTES = 64 << 10
+"""All of a request but its body: also what surrounds chunks, and trailers."""
+LARGEST_BODY_BYTES = 1 << 20
+"""What is read of a body that nobody asked for, or that is more than the application takes."""
+MOST_FIELDS = 100
+MOST_PIECES = 4096
+MOST_PIPELINED = 16
 HEAD_SECONDS = 10.0
 RESPONSE_SECONDS = 60.0
 KEEP_ALIVE_SECONDS = 15
 GRACE_SECONDS = 2
-BACKLOG = 512
-_HEAD_TOO_LARGE = (
-    b"HTTP/1.1 431 Request Header Fields Too Large\r\ncontent-length: 0\r\nconnection: close\r\n\r\n"
-)
+
+
+def _refusal(status: str) -> bytes:
+    lines = [f"HTTP/1.1 {status}", "Content-Length: 0", "Connection: close"]
+    lines += [f"{name}: {value}" for name, value in PLAIN_HEADERS.items()]
+    return "\r\n".join([*lines, "", ""]).encode()
+
+
+_BAD_REQUEST = _refusal("400 Bad Request")
+_HEAD_TOO_LARGE = _refusal("431 Request Header Fields Too Large")
+_BODY_TOO_LARGE = _refusal("413 Content Too Large")
+
+
+class _RefusedError(Exception):
+    """Ends the parsing of a request from within."""
 
 
 class Protocol(HttpToolsProtocol):
     """One connection. A client that is slow to ask or to read loses it; it never holds a place for long.
 
-    uvicorn bounds neither the head of a request nor the time it takes, and answers 503 to everybody, a
-    liveness probe too, once others have used up the limit; here the oldest connection gives way instead, one
-    that waits for no answer first.
+    uvicorn bounds neither the head of a request nor the time it takes nor how many requests lie behind each other, and
+    answers 503 to everybody, a liveness probe too, once others have used up the limit; here the oldest connection gives
+    way instead, one that waits for no answer first. What one read brings is parsed at a stretch, so it is bounded in
+    what costs time: fields, pieces of a body, requests.
     """
 
     _order = count()
     _deadline: asyncio.TimerHandle | None = None
+    _refusal = _BAD_REQUEST
     _head_bytes = 0
-    _in_head = True
-    _heads_begun = False
+    _body_bytes = 0
+    _pieces = 0
+    _message_ended = False
+    _answering: RequestResponseCycle | None = None
+    """Of several requests that lie behind each other the one whose turn it is; ``cycle`` is the last of them."""
     age = 0
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
@@ -55,28 +76,59 @@ class Protocol(HttpToolsProtocol):
 
     def connection_lost(self, exc: Exception | None) -> None:
         self._disarm()
+        if self._answering is not None:
+            self._answering.disconnected = True
+            self._answering.message_event.set()
+        self.pipeline.clear()
         super().connection_lost(exc)
 
     def data_received(self, data: bytes) -> None:
         if self._deadline is None:
             self._arm(HEAD_SECONDS)
-        self._heads_begun = False
+        self._message_ended = False
+        self._head_bytes += len(data)
         super().data_received(data)
         # Of data in which a request ended, the part that belongs to the next head is not known; it is not counted.
-        self._head_bytes = self._head_bytes + len(data) if self._in_head and not self._heads_begun else 0
+        if self._message_ended:
+            self._head_bytes = 0
         if self._head_bytes > LARGEST_HEAD_BYTES and not self.transport.is_closing():
-            self.transport.write(_HEAD_TOO_LARGE)
-            self.transport.close()
+            self._refusal = _HEAD_TOO_LARGE
+            self.send_400_response("")
+
+    def on_header(self, name: bytes, value: bytes) -> None:
+        if len(self.headers) >= MOST_FIELDS:
+            self._refuse(_HEAD_TOO_LARGE)
+        super().on_header(name, value)
 
     def on_headers_complete(self) -> None:
-        self._in_head = False
+        if len(self.pipeline) >= MOST_PIPELINED:
+            self._refuse(_BAD_REQUEST)
+        self._body_bytes = self._pieces = 0
         self._arm(RESPONSE_SECONDS)
         super().on_headers_complete()
         self.scope["extensions"] = {MORE_TIME: {"from_now": self._arm}}
 
+    def on_body(self, body: bytes) -> None:
+        self._head_bytes -= len(body)
+        self._body_bytes += len(body)
+        self._pieces += 1
+        if self._body_bytes > LARGEST_BODY_BYTES or self._pieces > MOST_PIECES:
+            self._refuse(_BODY_TOO_LARGE)
+        super().on_body(body)
+
     def on_message_complete(self) -> None:
-        self._in_head, self._heads_begun = True, True
+        self._message_ended = True
         super().on_message_complete()
+
+    def send_400_response(self, msg: str) -> None:
+        """Refuse what came and hang up. Into a response that has begun nothing is written."""
+        if self._answering is None or self.idle or not self._answering.response_started:
+            self.transport.write(self._refusal)
+        self.transport.close()
+
+    def _refuse(self, refusal: bytes) -> None:
+        self._refusal = refusal
+        raise _RefusedError
 
     def on_response_complete(self) -> None:
         # What is written is not yet read: the deadline goes on for a client that leaves it lying.
@@ -94,6 +146,10 @@ class Protocol(HttpToolsProtocol):
     def give_way(self) -> None:
         self.connections.discard(self)
         self.transport.abort()
+
+    def _start_asgi_task(self, cycle: RequestResponseCycle, app: Any) -> None:
+        self._answering = cycle
+        super()._start_asgi_task(cycle, app)
 
     def _make_room(self) -> None:
         others = [each for each in self.connections if isinstance(each, Protocol) and each is not self]
@@ -153,97 +209,3 @@ def _config(app: ASGIApp) -> uvicorn.Config:
         timeout_keep_alive=KEEP_ALIVE_SECONDS,
         timeout_graceful_shutdown=GRACE_SECONDS,
     )
-
-
-# --- addresses ----------------------------------------------------------------------------------------
-
-
-def bind(addresses: Sequence[str]) -> list[socket.socket]:
-    """Listening sockets for ``127.0.0.1:9876``, ``[::1]:9876``, ``localhost:9876`` or ``:9876`` (all interfaces).
-
-    All or none.
-
-    :raises ListenError: an address is not one, or cannot be taken; says what to do.
-    """
-    bound: list[socket.socket] = []
-    try:
-        for address in addresses:
-            bound.append(_bind(address))  # noqa: PERF401 - what was bound before a failure must be closed
-    except ListenError:
-        for taken in bound:
-            taken.close()
-        raise
-    return bound
-
-
-def _bind(address: str) -> socket.socket:
-    host, port = split_address(address)
-    family, where = _resolved(host, port, address)
-    try:
-        return _listening(family, where, dual=not host)
-    except OSError as error:
-        if (
-            not host
-            and family is socket.AF_INET6
-            and error.errno in (errno.EAFNOSUPPORT, errno.EADDRNOTAVAIL)
-        ):
-            return _bind(f"0.0.0.0:{port}")
-        raise ListenError(_remedy(address, error)) from error
-
-
-def _listening(family: int, where: Any, *, dual: bool) -> socket.socket:
-    listener = socket.socket(family, socket.SOCK_STREAM)
-    try:
-        listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        if family == socket.AF_INET6:
-            listener.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, not dual)
-        listener.setblocking(False)
-        listener.bind(where)
-        listener.listen(BACKLOG)
-    except OSError:
-        listener.close()
-        raise
-    return listener
-
-
-def _resolved(host: str, port: int, address: str) -> tuple[int, Any]:
-    if not host:
-        return (socket.AF_INET6, ("::", port)) if socket.has_ipv6 else (socket.AF_INET, ("0.0.0.0", port))  # noqa: S104
-    try:
-        family, _, _, _, where = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0]
-    except (OSError, UnicodeError):
-        raise ListenError(
-            f"cannot listen on {address}: {host} is no address of this machine; "
-            "use an IP address, or :PORT for all interfaces"
-        ) from None
-    return family, where
-
-
-def split_address(address: str) -> tuple[str, int]:
-    """Host (empty: all interfaces) and port.
-
-    :raises ListenError: where it is no ``host:port``.
-    """
-    host, colon, port = address.rpartition(":")
-    if host.startswith("[") and host.endswith("]"):
-        host = host[1:-1]
-    elif ":" in host:
-        colon = ""
-    if not colon or not (port.isascii() and port.isdigit()) or int(port) > 65535:
-        raise ListenError(
-            f"cannot listen on {address!r}: write host:port, such as 127.0.0.1:9876, [::1]:9876 or :9876"
-        )
-    return host, int(port)
-
-
-def _remedy(address: str, error: OSError) -> str:
-    match error.errno:
-        case errno.EADDRINUSE:
-            what = "another program listens there; stop it, or choose another port with --web.listen-address"
-        case errno.EACCES | errno.EPERM:
-            what = "that port needs privileges; choose one from 1024 on with --web.listen-address"
-        case errno.EADDRNOTAVAIL:
-            what = "no interface of this machine has that address; use one it has, or :PORT for all"
-        case _:
-            what = os.strerror(error.errno) if error.errno else str(error)
-    return f"cannot listen on {address}: {what}"

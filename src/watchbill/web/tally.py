@@ -14,6 +14,8 @@ from watchbill.board import Histogram
 BOUNDS = (0.005, 0.025, 0.1, 0.25, 0.5, 1.0, 2.5, 10.0)
 METHODS = frozenset({"GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"})
 UNMATCHED = "unmatched"
+CLIENT_GONE = 499
+"""Counted where a client hung up before its answer."""
 
 log = structlog.get_logger()
 
@@ -74,7 +76,7 @@ class Tallied:
             self._tally.add(
                 route=template_of(scope),
                 method=scope["method"],
-                code=code or 499,
+                code=code or CLIENT_GONE,
                 seconds=self._monotonic() - started,
             )
 
