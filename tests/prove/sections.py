@@ -21,6 +21,8 @@ SECTIONS: dict[str, str] = {
     "faults": "tests.runtime.faults",
     "soak": "tests.soak.proof",
     "sim": "tests.sim.proof",
+    "hostile": "tests.hostile.proof",
+    "web": "tests.fuzz.web",
 }
 
 
