@@ -25,6 +25,7 @@ from watchbill.domain.messages import (
     SlotSkipped,
     SlotsMissed,
 )
+from watchbill.domain.redaction import redact
 from watchbill.domain.results import (
     PHASES,
     TARGET_REASONS,
@@ -34,7 +35,7 @@ from watchbill.domain.results import (
     SkipReason,
     Trigger,
 )
-from watchbill.domain.specs import redact, redactions
+from watchbill.domain.specs import redactions
 from watchbill.domain.stalls import STALLED
 from watchbill.domain.status import Flip, Status, fold, roll_up
 from watchbill.domain.units import Instant

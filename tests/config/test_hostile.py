@@ -241,7 +241,7 @@ def test_a_long_chain_of_moves_is_followed_once(write: Write) -> None:
 def test_a_reference_in_a_reference_is_named(write: Write) -> None:
     path = write('version: 1\nchecks: {a: {type: icmp, host: "${A:-${B}}"}}\n')
     assert mistakes(path) == [
-        "checks.yaml:2:32: ${A:-${ holds another brace; a reference cannot stand in a reference"
+        "checks.yaml:2:32: a ${ holds another brace; a reference cannot stand in a reference"
     ]
 
 

@@ -6,7 +6,8 @@ import pytest
 
 from watchbill.domain.checks import parse_check
 from watchbill.domain.plan import FieldChange, field_changes
-from watchbill.domain.specs import Spec, masked_spec, redact, redactions, sealed_spec, spec_of
+from watchbill.domain.redaction import redact
+from watchbill.domain.specs import Spec, masked_spec, redactions, sealed_spec, spec_of
 
 SECRETS = {
     "type": "http",

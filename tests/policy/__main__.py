@@ -1,4 +1,4 @@
-"""``python -m tests.policy [reach|calls|dependencies]``: all or some of it in full. Exits 1 where a claim does not hold."""
+"""``python -m tests.policy [secrets|reach|calls|dependencies]``: all or some of it in full. Exits 1 where a claim does not hold."""
 
 from __future__ import annotations
 
@@ -9,10 +9,11 @@ from collections.abc import Callable
 from functools import partial
 from pathlib import Path
 
-from tests.policy import calls, dependencies, reach
+from tests.policy import calls, dependencies, reach, secrets
 from tests.proof import Claim
 
 SECTIONS: dict[str, Callable[..., list[Claim]]] = {
+    "secrets": secrets.prove,
     "reach": reach.prove,
     "calls": calls.prove,
     "dependencies": dependencies.prove,

@@ -8,8 +8,9 @@ from typing import Any
 
 from watchbill.cli.terminal import Colour, can_show, paint, plain, seconds
 from watchbill.domain.checks import Check, target_of
+from watchbill.domain.redaction import redact
 from watchbill.domain.results import PHASES, Outcome, Result, by_precedence
-from watchbill.domain.specs import redact, redactions
+from watchbill.domain.specs import redactions
 from watchbill.domain.stalls import STALLED
 from watchbill.domain.units import SECOND, to_datetime
 

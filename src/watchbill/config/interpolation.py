@@ -18,6 +18,7 @@ from watchbill.config.nodes import shown_key
 
 _TOKEN = re.compile(r"\$(?:(\$)|(\{)([^{}]*)(\})?)")
 _NAME = re.compile(r"([A-Za-z_][A-Za-z0-9_]*)(?::-(.*))?", re.DOTALL)
+_WITH_DEFAULT = re.compile(r"\$\{[A-Za-z0-9_]+(?=:-)")
 _EACH = re.compile(r"each\.([A-Za-z_][A-Za-z0-9_]*)")
 _TELLING_NAME = re.compile("pass|secret|token|key|auth|cred", re.IGNORECASE)
 _SCHEME_WORD = re.compile(r"(Bearer|Basic|Token|Digest|ApiKey)?\s*", re.IGNORECASE)
@@ -30,6 +31,10 @@ REFERENCE_COST = 100
 """Characters that each reference counts for besides, since looking it up takes time too."""
 _TOO_LONG = f"references put more than {MOST_CHARACTERS:,} characters into this text, or there are too many"
 _TOO_MUCH = f"all texts with references are longer than {MOST_CHARACTERS_IN_ALL:,} characters together"
+_NO_REFERENCE = (
+    "a reference is ${NAME}, ${NAME:-default} or ${file:PATH}, and this is none; write $${ for a literal ${"
+)
+"""Without what stands there: a password may hold a ``${``."""
 ANY_EACH: Mapping[str, str] = {}
 """Stands for the ``for_each`` of checks that are not known yet: defaults may name it."""
 
@@ -65,7 +70,9 @@ class Interpolated(NamedTuple):
     @property
     def shown_in_secret_field(self) -> str:
         """References only: in a field that is a secret, literal text is one too, but for ``Bearer`` and its like."""
-        return "".join(part.reference or _literal_in_secret(part.value) for part in self.parts)
+        return "".join(
+            _without_default(part.reference) or _literal_in_secret(part.value) for part in self.parts
+        )
 
     @property
     def secrets(self) -> tuple[str, ...]:
@@ -79,7 +86,9 @@ class Interpolated(NamedTuple):
     @property
     def references(self) -> str:
         """Every reference once, for a message."""
-        return ", ".join(dict.fromkeys(part.reference for part in self.parts if part.reference))
+        return ", ".join(
+            dict.fromkeys(_without_default(part.reference) for part in self.parts if part.reference)
+        )
 
     @property
     def unresolved(self) -> bool:
@@ -94,6 +103,12 @@ def is_secret_reference(token: str) -> bool:
     """Whether what ``${...}`` stands for is a secret wherever it stands."""
     inside = token.removeprefix("${").removesuffix("}")
     return inside.startswith("file:") or _TELLING_NAME.search(inside.partition(":-")[0]) is not None
+
+
+def _without_default(reference: str) -> str:
+    """``${NAME}`` of ``${NAME:-default}``: in a field that is a secret the default is one, too."""
+    match = _WITH_DEFAULT.match(reference)
+    return f"{match[0]}}}" if match else reference
 
 
 def _literal_in_secret(text: str) -> str:
@@ -156,7 +171,8 @@ class Values:
         if match := _NAME.fullmatch(inside):
             return self._variable(token, match[1], match[2])
         return _broken(
-            token, f"{token[:60]} is not a reference such as ${{NAME}}; write $${{ for a literal ${{"
+            token,
+            _NO_REFERENCE,
         )
 
     def _variable(self, token: str, name: str, default: str | None) -> Part:
@@ -204,8 +220,8 @@ def _each(token: str, name: str, each: Mapping[str, str] | None) -> Part:
 
 def _not_closed(token: str, rest: str) -> Part:
     if rest.startswith("{"):
-        return _broken(token, f"{token[:40]}{{ holds another brace; a reference cannot stand in a reference")
-    return _broken(token, f"{token[:40]} is not closed; write $${{ for a literal ${{")
+        return _broken(token, "a ${ holds another brace; a reference cannot stand in a reference")
+    return _broken(token, "a ${ is not closed; write $${ for a literal ${")
 
 
 def _refused(problem: str) -> Interpolated:

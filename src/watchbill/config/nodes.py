@@ -152,7 +152,11 @@ class _Composer:
         value = str(node.value)
         resolved = value if kind is str else resolve_plain(value)
         if kind is None:
-            self.problems.append(node.problem(f"the tag {_shown_tag(tag)} is not known here; leave it out"))
+            self.problems.append(
+                node.problem(
+                    f"{_unknown_tag(tag)} is not known here; leave it out, or put text that begins with ! in quotes"
+                )
+            )
         elif type(resolved) is not kind and not (kind is float and type(resolved) is int):
             self.problems.append(node.problem(f"this is not what its tag {_shown_tag(tag)} says"))
         else:
@@ -166,7 +170,9 @@ class _Composer:
         expected = "tag:yaml.org,2002:map" if mapping else "tag:yaml.org,2002:seq"
         if event.tag not in (None, "!", expected):
             self.problems.append(
-                node.problem(f"the tag {_shown_tag(event.tag)} is not known here; leave it out")
+                node.problem(
+                    f"{_unknown_tag(event.tag)} is not known here; leave it out, or put text that begins with ! in quotes"
+                )
             )
         self._stack.append(_Open(node, event.anchor))
 
@@ -178,9 +184,9 @@ class _Composer:
 
     def _alias(self, event: Any) -> None:
         if any(opened.anchor == event.anchor for opened in self._stack):
-            self._stop(event, f"the alias *{event.anchor} stands inside what it names")
+            self._stop(event, "the alias stands inside what it names")
         if event.anchor not in self._anchors:
-            self._stop(event, f"no anchor &{event.anchor} stands before this alias")
+            self._stop(event, "no anchor stands before this alias; put text that begins with * in quotes")
         node = self._anchors[event.anchor]
         self._repeat(event, node.size)
         self._place(node, None, at=event)
@@ -279,6 +285,11 @@ def shown_key(name: str) -> str:
 
 def _shown_tag(tag: str) -> str:
     return tag.replace("tag:yaml.org,2002:", "!!")[:60]
+
+
+def _unknown_tag(tag: str) -> str:
+    """Not one of a user's own, ``!word``: that may be a password that was not put in quotes."""
+    return f"the tag {_shown_tag(tag)}" if tag.startswith("tag:yaml.org,2002:") else "this tag"
 
 
 _SAID = {

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 from collections.abc import Iterator, Mapping
 from typing import Any, NamedTuple
@@ -11,6 +12,7 @@ from pydantic import SecretStr
 from watchbill.config.interpolation import MASK, Interpolated, Part, quoted_in_userinfo
 from watchbill.config.plain import Found, Plain
 from watchbill.domain.checks import Check, Http
+from watchbill.domain.redaction import fold, folded
 
 SHORTEST_SEARCHED = 4
 SHOWN_FIELDS = ("labels", "description", "service")
@@ -151,10 +153,13 @@ def _token_in_userinfo(check: Check, userinfo: Mapping[str, str]) -> set[str]:
 
 def _mask_what_is_left(leaves: Mapping[str, Any], references: dict[str, str], secrets: set[str]) -> None:
     """Wherever else a secret ended up, as in a document that was built from several values."""
-    searched = [secret.lower() for secret in secrets if len(secret) >= SHORTEST_SEARCHED]
+    long = [secret for secret in secrets if len(secret) >= SHORTEST_SEARCHED]
+    searched = folded(
+        [*long, *(json.dumps(secret)[1:-1] for secret in long)]
+    )  # a JSON Schema is kept as text
     for path, leaf in leaves.items():
         if isinstance(leaf, str) and path not in references:
-            text = leaf.lower()
+            text = fold(leaf)
             if any(secret in text for secret in searched):
                 references[path] = MASK
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from datetime import timedelta
 from typing import Annotated, Any
 
@@ -69,6 +70,10 @@ class CheckFields(Declared):
     """Dotted path of a field built from a secret -> the text to show in its place (``${TOKEN}``)."""
     interpolated: tuple[SecretStr, ...] = ()
     """The secret values that references resolved to, wherever they stand."""
+
+    def __repr_args__(self) -> Iterable[tuple[str | None, Any]]:
+        """Its id alone: a text field may hold what a secret reference stood for."""
+        yield "id", self.id
 
     @model_validator(mode="before")
     @classmethod

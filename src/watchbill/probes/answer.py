@@ -84,9 +84,12 @@ class Answer(Reply):
 
     def _check_start(self, data: bytes) -> None:
         # llhttp takes RTSP and ICE for HTTP, and its words do not say what was there instead.
-        self._start = (self._start + data)[:SHOWN_START]
+        self._start += data[: SHOWN_START + 1]
         if not self._start.startswith(_START[: len(self._start)]):
-            seen = json.dumps(self._start.decode("utf-8", errors="replace"), ensure_ascii=False)
+            text = self._start[:SHOWN_START].decode("utf-8", errors="replace")
+            if len(self._start) > SHOWN_START:
+                text = text.rstrip("\N{REPLACEMENT CHARACTER}") + "…"
+            seen = json.dumps(text, ensure_ascii=False)
             raise NetworkError(Reason.PROTOCOL, f"the response is not HTTP/1.1: it begins with {seen}")
 
     def __aiter__(self) -> AsyncIterator[bytes]:

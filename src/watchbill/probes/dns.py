@@ -149,7 +149,7 @@ def _judge(check: Dns, answer: Answer, attempt: Attempt) -> None:
     attempt.facts |= {
         "rcode": answer.rcode,
         "authoritative": answer.authoritative,
-        "answers": [text[:MOST_CHARACTERS_KEPT] for text in answer.texts[:MOST_ANSWERS_KEPT]],
+        "answers": [_kept(text) for text in answer.texts[:MOST_ANSWERS_KEPT]],
         "cnames": answer.cnames[:MOST_ANSWERS_KEPT],
         "answer_count": answer.answer_count,
         "authority_count": answer.authority_count,
@@ -160,6 +160,10 @@ def _judge(check: Dns, answer: Answer, attempt: Attempt) -> None:
     wanted = check.expect.rcode.upper()
     if answer.rcode != wanted:
         attempt.fail(Reason.ANSWER, f"rcode must be {wanted}, got {answer.rcode}")
+
+
+def _kept(text: str) -> str:
+    return text if len(text) <= MOST_CHARACTERS_KEPT else text[: MOST_CHARACTERS_KEPT - 1] + "…"
 
 
 async def _judge_answers(rules: DnsAnswers, texts: Sequence[str], judge: Judge) -> list[Failure]:

@@ -6,11 +6,9 @@ leaves this module as an exception except cancellation.
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
-from urllib.parse import quote, quote_plus
 
 import anyio
 import structlog
@@ -18,8 +16,9 @@ import structlog
 from watchbill.clock import Clock
 from watchbill.domain.checks import Check, Icmp
 from watchbill.domain.expectations import latency_failures
+from watchbill.domain.redaction import redact
 from watchbill.domain.results import Failure, Phase, Reason, Result, Trigger, by_precedence, outcome_of
-from watchbill.domain.specs import redact, redactions
+from watchbill.domain.specs import echoes
 from watchbill.domain.units import Instant, format_duration
 from watchbill.ports import Execute, NetworkError, WayLost
 from watchbill.probes import doubts
@@ -28,8 +27,6 @@ from watchbill.probes.prepared import PerCheck
 
 MOST_FAILURES = 20
 MOST_CHARACTERS = 500
-SHORTEST_CUT = 4
-LONGEST_SPELLED = 64 * 1024
 
 log = structlog.get_logger()
 
@@ -70,7 +67,7 @@ class Executor:
         self._monotonic = monotonic
         self._location = location
         self._limiter = anyio.CapacityLimiter(limit) if isinstance(limit, int) else limit
-        self._secrets = PerCheck(_spellings)
+        self._secrets = PerCheck(echoes)
         self._statistics = ExecutorStatistics()
 
     async def execute(
@@ -167,31 +164,12 @@ def _overdue(check: Check, phase: Phase | None) -> Failure:
     return Failure(reason, f"timed out after {format_duration(check.timeout)}{_DOING.get(phase, '')}")
 
 
-def _spellings(check: Check) -> tuple[str, ...]:
-    """The check's secrets, also as a JSON string or a URL would hold them, the longest first."""
-    plain = redactions(check)
-    spelled = set(plain)
-    for text in (text[:LONGEST_SPELLED] for text in plain):  # of a body of megabytes no message shows more
-        spelled |= {quote(text), quote_plus(text)}
-        spelled |= {json.dumps(text, ensure_ascii=ascii_only)[1:-1] for ascii_only in (True, False)}
-    return tuple(sorted(spelled, key=lambda text: (-len(text), text)))
-
-
 def presentable(text: str, secrets: tuple[str, ...] = ()) -> str:
     """One printable line of at most 500 characters, without secrets, also where the text was cut within one."""
     text = redact(text, secrets)
-    if "…" in text:
-        text = _without_cut_secrets(text, secrets)
     if not text.isprintable():
         text = "".join(char if char.isprintable() else "\N{REPLACEMENT CHARACTER}" for char in text)
     return text if len(text) <= MOST_CHARACTERS else text[: MOST_CHARACTERS - 1] + "…"
-
-
-def _without_cut_secrets(text: str, secrets: tuple[str, ...]) -> str:
-    for secret in secrets:
-        for length in range(min(len(secret) - 1, len(text)), SHORTEST_CUT - 1, -1):
-            text = text.replace(secret[:length] + "…", "***…")
-    return text
 
 
 def _shown(value: Any, secrets: tuple[str, ...]) -> Any:

@@ -13,8 +13,9 @@ from watchbill.domain.errors import ConfigError, WatchbillError
 from watchbill.domain.history import Coverage, StoredResult
 from watchbill.domain.messages import ConfigReloaded
 from watchbill.domain.plan import Change
+from watchbill.domain.redaction import redact
 from watchbill.domain.results import Outcome, Result, by_precedence
-from watchbill.domain.specs import masked_spec, redact, redactions
+from watchbill.domain.specs import masked_spec, redactions
 from watchbill.domain.stalls import STALLED
 from watchbill.domain.units import Instant, to_datetime
 

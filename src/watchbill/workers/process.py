@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import subprocess
 import sys
 from collections.abc import AsyncIterator, Iterable
@@ -17,6 +18,8 @@ from anyio.abc import SocketStream
 from watchbill.workers.frames import LENGTH, packed, unpacked
 
 STEP_BYTES = 256 * 1024
+PASSED_ON = ("PATH", "PYTHON", "LANG", "LC_", "TZ", "TMPDIR", "LD_LIBRARY_PATH", "MALLOC_")
+"""Beginnings of the variables that a worker gets: what else is there may be secret, and a worker reads what strangers send."""
 
 
 class WorkerLostError(Exception):
@@ -111,7 +114,8 @@ async def start_worker(name: str) -> Worker:
 
 def _spawn(name: str, connected: int) -> subprocess.Popen[bytes]:
     command = [sys.executable, "-P", "-m", "watchbill.workers", name]
-    return subprocess.Popen(command, stdin=connected, stdout=connected)  # noqa: S603 - our own interpreter and module
+    environ = {name: value for name, value in os.environ.items() if name.startswith(PASSED_ON)}
+    return subprocess.Popen(command, stdin=connected, stdout=connected, env=environ)  # noqa: S603 - our own interpreter and module
 
 
 @asynccontextmanager
