@@ -20,6 +20,9 @@ NO_SECRETS: Mapping[str, str] = {
 """Fields that sound like secrets -> why they are of another type."""
 
 
+_MODELS: tuple[type[BaseModel], ...] = (*CHECK_TYPES, Config)
+
+
 class Leaf(NamedTuple):
     """A field that holds a value: ``headers.*``, ``expect.body.contains.*``."""
 
@@ -69,7 +72,7 @@ def mistyped() -> list[str]:
     """Fields whose name tells of a secret, and whose type does not; and excuses that nobody needs."""
     found = {
         f"{leaf.model}.{name}": leaf
-        for model in (*CHECK_TYPES, Config)
+        for model in _MODELS
         for leaf in _within(model, "")
         for name in leaf.path.replace(".*", "").split(".")[-1:]
         if TELLING.search(name)

@@ -72,7 +72,7 @@ async def main(folder: Path, what: str, seed: int) -> Found:
     furnish(folder, nameserver=NAMESERVER, hosts=["127.0.0.1 localhost", f"169.254.169.254 {IN_HOSTS}"])
     found = Found()
     async with _honest(folder) as places, _Prober() as prober:
-        trial = _Trial(prober, Watch(but=[(NAMESERVER, 53)]), found)
+        trial = _Trial(prober, Watch(but=[NAMESERVER]), found)
         if what == "hear":
             await trial.hear(places)
         elif what == "exporter":

@@ -87,7 +87,7 @@ _MARK = End("203.0.113.1", "udp", 9)
 class Watch:
     """Counts the packets of the whole namespace by where they go, but for loopback and what is said to and by ``but``."""
 
-    def __init__(self, *, but: Sequence[tuple[str, int]] = ()) -> None:
+    def __init__(self, *, but: Sequence[str] = ()) -> None:
         self._seen: Counter[End] = Counter()
         self._but = frozenset(but)
         self._marked = threading.Semaphore(0)
@@ -118,7 +118,7 @@ class Watch:
 
     def _left_out(self, end: End) -> bool:
         """Also what the kernel says of the mark, that nobody listens there."""
-        return (end.address, end.port) in self._but or end.address == _MARK.address
+        return end.address in self._but or end.address == _MARK.address
 
 
 def is_loopback(address: str) -> bool:

@@ -17,6 +17,7 @@ from tests.policy.canaries import Catch, canary
 from tests.policy.declared import PLANTED_ID, Case, World, declare
 from tests.policy.echoes import Ports, echoing
 from tests.proof import Claim
+from watchbill.domain.checks import CHECK_TYPES
 
 ASKED_SINGLY = 6
 """Checks that the quick version asks the API for one by one."""
@@ -55,10 +56,10 @@ def prove(folder: Path, *, full: bool) -> list[Claim]:
 
 
 def _typed() -> Claim:
-    wrong, looked_at = fields.mistyped(), sum(len(fields.leaves(model)) for model in fields.CHECK_TYPES)
+    wrong, looked_at = fields.mistyped(), sum(len(fields.leaves(model)) for model in CHECK_TYPES)
     return Claim(
         "A field that sounds like a secret is of a secret's type",
-        f"{looked_at} fields of {len(fields.CHECK_TYPES)} types of checks",
+        f"{looked_at} fields of {len(CHECK_TYPES)} types of checks",
         "; ".join(wrong) or "0 of another type",
         "0 of another type",
         holds=looked_at > 50 and not wrong,
