@@ -206,6 +206,7 @@ class DuckDbStorage:
         self._size_bytes = self._file.size_bytes()
         self._write_cursor = database.cursor()
         self._read_cursors = [database.cursor() for _ in range(READERS)]
+        self._ready()  # what a commit has to know is read now: damage there is a reason not to start
 
     def _close(self) -> None:
         if self._write_cursor is not None:

@@ -48,9 +48,11 @@ class WriteAheadLog:
     # --- before, during and after opening -----------------------------------------------------------
 
     def discard(self) -> None:
-        """There is no database any more: its log is set aside, and nothing is promised."""
+        """There is no database any more: its log is set aside, what was promised is said to be gone."""
         if self._path.exists():
-            self._repairs.mend("history.log_without_file", kept_as=set_aside(self._path).name)
+            self._kept = set_aside(self._path)
+            self._repairs.mend("history.log_without_file", kept_as=self._kept.name)
+        self._repairs.lose(losses_between(self.marks.read(), {}), self._kept)
         self.marks.forget()
 
     def keep(self) -> None:
