@@ -17,6 +17,7 @@ SECTIONS: dict[str, str] = {
     "kill": "tests.crash.kill",
     "powerloss": "tests.crash.powerloss",
     "diskfull": "tests.crash.diskfull",
+    "corrupt": "tests.crash.corrupt",
     "storm": "tests.runtime.storm",
     "faults": "tests.runtime.faults",
     "soak": "tests.soak.proof",
