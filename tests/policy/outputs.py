@@ -30,6 +30,9 @@ class _Anything:
         return self
 
 
+_ANYTHING: Any = _Anything()
+
+
 def of_commands(
     commands: Mapping[str, list[str]], environ: Mapping[str, str], folder: Path
 ) -> dict[str, bytes]:
@@ -77,7 +80,7 @@ def routes(exporter: Exporter) -> dict[str, set[str]]:
     """From what the exporter says of itself and what its site lists."""
     documented = exporter.request("/api/v1/openapi.json").json()["paths"]
     found = {path: {method.upper() for method in methods} for path, methods in documented.items()}
-    for path, (_, methods) in Site(_Anything()).routes().items():
+    for path, (_, methods) in Site(_ANYTHING).routes().items():
         found.setdefault(path, set()).update(methods)
     found["/api/v1/openapi.json"] = {"GET"}
     found["/no-such-page"] = {"GET", "POST"}
