@@ -11,7 +11,8 @@ from hypothesis import strategies as st
 
 from tests.config.conftest import Write, mistakes, read
 from watchbill.config import load
-from watchbill.domain.errors import ConfigError, Problem
+from watchbill.config.watch import Watcher
+from watchbill.domain.errors import MOST_PROBLEMS, ConfigError, Problem
 
 GOOD = "version: 1\nchecks: {a: {type: icmp, host: x.example}}\n"
 
@@ -192,11 +193,15 @@ def each(number: int, *, more: str = "") -> str:
         ),
         (
             f"{{type: icmp, host: h, {each(1000)}, description: '${{each.x}}{'y' * 1_000_000}'}}",
-            "all texts with references are longer than 134,217,728 characters together",
+            "for_each, defaults and JSON Schemas add more than 750,000 values to all checks together",
+        ),
+        (
+            f"{{type: icmp, host: h, {each(1000)}, description: '{'${each.x}' * 2000}'}}",
+            "all texts with references are longer than 67,108,864 characters together",
         ),
         (
             f"{{type: http, url: 'http://h/', headers: {{{','.join(f'h{n}: x' for n in range(3000))}}}, {each(3000)}}}",
-            "for_each and aliases make all checks hold more than 5,000,000 values",
+            "for_each, defaults and JSON Schemas add more than 750,000 values to all checks together",
         ),
         (
             f"{{type: icmp, host: h, for_each: {{{', '.join(f'n{n}: [1]' for n in range(21))}}}}}",
@@ -248,3 +253,102 @@ def test_a_reference_in_a_reference_is_named(write: Write) -> None:
 def test_a_path_with_a_nul_character_is_no_path() -> None:
     with pytest.raises(ConfigError, match="holds a NUL character"):
         load("a\0b", environ={})
+
+
+def test_of_very_many_mistakes_the_first_are_told(tmp_path: Path) -> None:
+    checks = "".join(f"  c{number}: {{type: icmp, hos: h}}\n" for number in range(6000))
+    found = said(tmp_path, f"version: 1\nchecks:\n{checks}".encode())
+    assert len(found) in (MOST_PROBLEMS, MOST_PROBLEMS + 1)
+
+
+@pytest.mark.parametrize(
+    ("fields", "message"),
+    [
+        (
+            f"type: icmp, host: h, {','.join(f'k{n}: ' for n in range(1000))}",
+            "a check has at most 200 keys, not 1,002",
+        ),
+        (
+            f"type: icmp, host: h, interval: {'1s' * 11}",
+            "interval: a duration is a number with a unit, such as 500ms, 30s, 5m, 1h or 7d, got",
+        ),
+        (
+            f"type: http, url: 'http://h/', expect: {{json: {{'$[?{'!' * 990}@.a]': 1}}}}",
+            "not a JSONPath that can be followed: it is nested too deeply",
+        ),
+        (
+            f"type: http, url: 'http://h/', expect: {{json: {{? '${'.a' * 2500}' : 1}}}}",
+            "a JSONPath has at most 4,096 characters",
+        ),
+        (
+            "type: http, url: 'http://h/', expect: {body: {matches: ["
+            + ", ".join(f"'{chr(92)}pL{{40}}{n}'" for n in range(50))
+            + "]}}",
+            "matches: all patterns and JSON Schemas together take too much to compile; use fewer or simpler ones",
+        ),
+        (
+            "type: http, url: 'http://h/', expect: {json_schema: {allOf: ["
+            + ", ".join(f'{{pattern: "(a{{1,{n}}}){{1,90}}$"}}' for n in range(1, 200))
+            + "]}}",
+            "json_schema: all patterns and JSON Schemas together take too much to compile",
+        ),
+        (
+            "type: heartbeat, every: 1d, token: '${file:" + "a" * 5000 + "}'",
+            "cannot be read: File name too long",
+        ),
+    ],
+)
+def test_what_would_take_seconds_or_fail_otherwise_is_refused(
+    fields: str, message: str, tmp_path: Path
+) -> None:
+    assert message in said(tmp_path, f"version: 1\nchecks:\n  a: {{{fields}}}\n".encode())[-1]
+
+
+def test_defaults_are_bounded_by_what_they_add_and_no_check_is_left_out_in_silence(tmp_path: Path) -> None:
+    labels = ",".join(f"l{number}: x" for number in range(64))
+    checks = "".join(f"  c{number}: {{type: icmp, host: h}}\n" for number in range(6000))
+    text = f"version: 1\ndefaults: {{labels: {{{labels}}}}}\nchecks:\n{checks}"
+    assert "add more than 750,000 values" in said(tmp_path, text.encode())[-1]
+
+
+def test_a_long_text_counts_for_more_where_it_is_repeated(tmp_path: Path) -> None:
+    text = f"version: 1\nchecks:\n  a: {{type: icmp, host: h, description: &d {'x' * 500_000}}}\n"
+    text += "".join(f"  c{number}: {{type: icmp, host: h, description: *d}}\n" for number in range(100))
+    assert "aliases and merge keys add more than 500,000 values" in said(tmp_path, text.encode())[-1]
+
+
+def test_a_schema_file_is_read_once_and_counts_for_each_check_that_names_it(tmp_path: Path) -> None:
+    (tmp_path / "large.json").write_text('{"enum": [' + ",".join(map(str, range(15_000))) + "]}")
+    schema = "expect: {json_schema: large.json}"
+    checks = "".join(f"  c{n}: {{type: http, url: 'http://h/', {schema}}}\n" for n in range(1000))
+    assert "JSON Schemas add more than" in said(tmp_path, f"version: 1\nchecks:\n{checks}".encode())[-1]
+
+
+def test_a_schema_that_is_nested_too_deeply_is_one_message(tmp_path: Path) -> None:
+    (tmp_path / "deep.json").write_text('{"not": ' * 100_000 + "{}" + "}" * 100_000)
+    check = "a: {type: http, url: 'http://h/', expect: {json_schema: deep.json}}"
+    assert said(tmp_path, f"version: 1\nchecks: {{{check}}}\n".encode()) == [
+        "checks.yaml:2:66: json_schema: not a valid JSON Schema: it is nested too deeply"
+    ]
+
+
+@pytest.mark.parametrize(
+    ("content", "place"), [("version: 1\nchecks: {", "2:10"), ("version: 1\rchecks: {", "2:10")]
+)
+def test_a_mistake_at_the_end_stands_where_the_text_ends(content: str, place: str, tmp_path: Path) -> None:
+    assert said(tmp_path, content.encode())[-1].startswith(f"checks.yaml:{place}: not YAML")
+
+
+def test_what_was_found_before_the_yaml_breaks_is_told_too(tmp_path: Path) -> None:
+    found = said(tmp_path, b"version: 1\nversion: 1\nchecks: {\n")
+    assert [line.partition(": ")[0] for line in found] == ["checks.yaml:2:1", "checks.yaml:4:1"]
+
+
+def test_links_in_a_circle_are_no_crash_to_whoever_looks_for_changes(tmp_path: Path) -> None:
+    file = tmp_path / "checks.yaml"
+    file.write_text(GOOD)
+    watcher = Watcher(str(file))
+    file.unlink()
+    file.symlink_to(file)
+    assert watcher.changed() is False
+    assert watcher.changed() is True

@@ -11,7 +11,7 @@ from watchbill.config.files import Reading
 from watchbill.config.interpolation import Values
 from watchbill.config.revision import revision_of
 from watchbill.domain.config import LoadedConfig, config_digest
-from watchbill.domain.errors import ConfigError, Problem
+from watchbill.domain.errors import MOST_PROBLEMS, ConfigError, Problem
 
 MOST_ATTEMPTS = 5
 REVISION_VARIABLE = "WATCHBILL_REVISION"
@@ -55,6 +55,9 @@ def _load(reading: Reading, environ: Mapping[str, str], resolve_secrets: bool) -
     unread = {(problem.path, problem.line, problem.column) for problem in sections.problems}
     problems = [problem for problem in problems if (problem.path, problem.line, problem.column) not in unread]
     problems = [*reading.problems, *sections.problems, *problems]
+    if len(problems) > MOST_PROBLEMS:
+        more = Problem(reading.root, 1, 1, f"more than {MOST_PROBLEMS:,} mistakes; mend these first")
+        problems = [more, *sorted(problems)[:MOST_PROBLEMS]]
     if problems or config is None:
         raise ConfigError(tuple(problems))
     return LoadedConfig(

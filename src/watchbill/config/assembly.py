@@ -6,6 +6,7 @@ import re
 from collections.abc import Collection
 from collections.abc import Mapping as Map
 from dataclasses import dataclass, field, replace
+from itertools import islice
 from typing import TypeVar
 
 from pydantic import BaseModel, ValidationError
@@ -23,6 +24,7 @@ from watchbill.domain.errors import Problem
 from watchbill.domain.fields import ID_PATTERN, Service
 
 M = TypeVar("M", bound=BaseModel)
+MOST_SERVICES = 20_000
 
 
 def assemble(sections: Sections, values: Values) -> tuple[Config | None, list[Problem]]:
@@ -42,8 +44,7 @@ class _Assembly:
     def run(self) -> Config | None:
         for entry in self.sections.defaults.values():
             self._defaults(entry, "defaults", keys_of(Defaults))
-        declared = self.sections.merged
-        services = {name: self._service(name, entry) for name, entry in declared["services"].items()}
+        services = {name: self._service(name, entry) for name, entry in self._few("services").items()}
         limits = self._options("limits", Limits)
         checks = self._checks(services, limits or Limits())
         moved = self._moved(checks.ids)
@@ -60,6 +61,16 @@ class _Assembly:
             metrics=metrics,
             limits=limits,
         )
+
+    def _few(self, section: str) -> Mapping:
+        """The services, or as many of them as can be looked at."""
+        declared = self.sections.merged[section]
+        if len(declared) <= MOST_SERVICES:
+            return declared
+        few = dict(islice(declared.items(), MOST_SERVICES + 1))
+        last = next(reversed(few.values())).key
+        self.problems.append(last.problem(f"more than {MOST_SERVICES:,} {section}; declare fewer", section))
+        return {}
 
     def _checks(self, services: Collection[str], limits: Limits) -> Checks:
         checks = Checks(
@@ -174,7 +185,11 @@ def _misplaced(name: str, entry: Entry, where: str, keys: Collection[str]) -> Pr
     """What defaults cannot hold though a check can."""
     types = [kind for kind, model in CHECK_MODELS.items() if name in keys_of(model)]
     if name in keys:
-        return entry.value.problem(f"{name} has no value", where) if entry.value.value is None else None
+        return (
+            entry.value.problem(f"{name} has no value; give it one, or leave it out", where)
+            if entry.value.value is None
+            else None
+        )
     if name in keys_of(Defaults):
         return entry.key.problem(f"the defaults of a service cannot name a {name}", where)
     if not types:

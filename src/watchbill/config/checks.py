@@ -16,18 +16,23 @@ from watchbill.config.fields import CHECK_MODELS, INTERNAL, suggestion
 from watchbill.config.files import UnreadableError, read_regular
 from watchbill.config.interpolation import Interpolated, Values
 from watchbill.config.mistakes import KEY_RULES, Explained, described, unknown_key
-from watchbill.config.nodes import Entry, Mapping, Node, shown_key
+from watchbill.config.nodes import CHARACTERS_OF_A_VALUE, Entry, Mapping, Node, shown_key
 from watchbill.config.plain import Plain
 from watchbill.config.references import SHOWN_FIELDS, split_userinfo, with_references
 from watchbill.config.validation import validated
 from watchbill.domain.checks import TYPE_NAMES, Check
-from watchbill.domain.errors import Problem
+from watchbill.domain.effort import Effort
+from watchbill.domain.errors import MOST_PROBLEMS, Problem
 from watchbill.domain.fields import ID_PATTERN, CheckFields
 from watchbill.domain.units import format_duration, parse_duration
 
 MOST_CHECKS = 100_000
-MOST_VALUES = 5_000_000
-"""Of all checks once for_each is expanded: what bounds the time that loading takes."""
+MOST_ADDED = 750_000
+"""Values that for_each, defaults and files of JSON Schemas add to those that are written: what bounds the time that loading takes."""
+VALUES_OF_A_COPY = 16
+"""As many values as another check takes the time of, beside its own."""
+MOST_KEYS = 200
+"""Of one check, none of which has as many; so that thousands of unknown ones are one mistake."""
 MOST_REFERENCES = 200
 """In one check."""
 MOST_MISSES = 50
@@ -50,7 +55,11 @@ class Checks:
     ids: set[str] = field(default_factory=set)
     """Every id that was declared, valid or not."""
     _declared: int = 0
-    _values: int = 0
+    _added: int = 0
+    _full: str = ""
+    """Why no more checks are looked at."""
+    _effort: Effort = field(default_factory=Effort)
+    _texts: dict[str, str] = field(default_factory=dict)
     _missed: dict[str, str] = field(default_factory=dict)
     _places: dict[str, Node] = field(default_factory=dict)
     _layers: dict[tuple[str, str], Mapping] = field(default_factory=dict)
@@ -58,6 +67,8 @@ class Checks:
     def add(self, check_id: str, entry: Entry) -> None:
         """Every check that one declaration stands for."""
         self.ids.add(check_id)
+        if len(self.problems) >= MOST_PROBLEMS:
+            return
         if not isinstance(entry.value.value, dict):
             message = f"a check must be a mapping such as {{type: tcp, ...}}, got {described(entry.value)}"
             self.problems.append(entry.value.problem(message, f"checks.{check_id}"))
@@ -65,25 +76,31 @@ class Checks:
         model = self._model(check_id, entry)
         if model is None:
             return
-        for expanded in expand(check_id, entry, self.values, self.problems):
-            if not self._room(entry):
+        if len(entry.value.value) > MOST_KEYS:
+            message = f"a check has at most {MOST_KEYS} keys, not {len(entry.value.value):,}"
+            self.problems.append(entry.key.problem(message, f"checks.{check_id}"))
+            return
+        for copy, expanded in enumerate(expand(check_id, entry, self.values, self.problems)):
+            if len(self.problems) >= MOST_PROBLEMS or not self._room(entry, copy):
                 return
             self.ids.add(expanded.id)
             self._one(check_id, entry, expanded, model)
 
-    def _room(self, entry: Entry) -> bool:
+    def _room(self, entry: Entry, copy: int) -> bool:
         """Whether one more fits; the first that does not says so."""
-        if self._declared > MOST_CHECKS or self._values > MOST_VALUES:
+        if self._full:
             return False
         self._declared += 1
         for_each = _mapping(entry).get("for_each")
-        self._values += entry.value.size - (for_each.value.size if for_each else 0)
+        if for_each is not None and copy:
+            self._added += VALUES_OF_A_COPY + entry.value.size - for_each.value.size
         if self._declared > MOST_CHECKS:
-            self.problems.append(entry.key.problem(f"more than {MOST_CHECKS:,} checks", "checks"))
-        elif self._values > MOST_VALUES:
-            message = f"for_each and aliases make all checks hold more than {MOST_VALUES:,} values"
-            self.problems.append(entry.key.problem(message, "checks"))
-        return self._declared <= MOST_CHECKS and self._values <= MOST_VALUES
+            self._full = f"more than {MOST_CHECKS:,} checks; split them between several exporters"
+        elif self._added > MOST_ADDED:
+            self._full = f"for_each, defaults and JSON Schemas add more than {MOST_ADDED:,} values to all checks together; declare fewer"
+        if self._full:
+            self.problems.append(entry.key.problem(self._full, "checks"))
+        return not self._full
 
     def _model(self, check_id: str, entry: Entry) -> type[CheckFields] | None:
         assert isinstance(entry.value.value, dict)  # noqa: S101 - add has looked
@@ -126,7 +143,11 @@ class Checks:
         declared["id"] = "stand-in" if _bad_id(expanded, path) else expanded.id
         at = Entry(entry.key, node)
         folder = entry.key.source.folder
-        context = {"resolve": self._resolver(folder), "read": self._reader(folder)}
+        context = {
+            "resolve": self._resolver(folder),
+            "read": self._reader(folder),
+            "effort": self._effort,
+        }
         result = validated(model, declared, plain, context)
         explained = Explained(node, entry.key, model, path, _tainted(plain))
         found += self._undeclared_service(node, service, path)
@@ -171,6 +192,7 @@ class Checks:
 
     def _merged(self, own: Mapping, node: Node, service: str) -> Node:
         layer = self._layer(service, node)
+        self._added += sum(entry.value.size for entry in layer.values())
         merged = {**layer, **own}
         merged.pop("for_each", None)
         if "labels" in own and "labels" in layer:
@@ -195,7 +217,9 @@ class Checks:
     def _internal(self, own: Mapping, model: type[CheckFields], path: str) -> list[Problem]:
         return [
             own[name].key.problem(
-                "the id of a check is its key under checks" if name == "id" else unknown_key(name, model),
+                "the id of a check is its key under checks; leave it out here"
+                if name == "id"
+                else unknown_key(name, model),
                 f"{path}.{name}",
             )
             for name in INTERNAL & own.keys()
@@ -204,7 +228,7 @@ class Checks:
     def _resolver(self, folder: str) -> Callable[[str], str]:
         def resolve(path: str) -> str:
             whole = _join(folder, path)
-            if "${" not in path:
+            if "${" not in path and whole not in self.values.named:
                 _bytes(self.values.real(whole), path)
                 self.values.named.add(whole)
             return whole
@@ -217,7 +241,10 @@ class Checks:
                 return "{}"
             whole = _join(folder, path)
             self.values.named.add(whole)
-            return _text(self.values.real(whole), path)
+            if whole not in self._texts:  # one text, however many checks name it
+                self._texts[whole] = _text(self.values.real(whole), path)
+            self._added += len(self._texts[whole]) // CHARACTERS_OF_A_VALUE
+            return self._texts[whole]
 
         return read
 

@@ -10,7 +10,7 @@ from watchbill.config.fields import SECTIONS, suggestion
 from watchbill.config.files import FOLDER_DEFAULTS
 from watchbill.config.mistakes import described
 from watchbill.config.nodes import Entry, Mapping, Node, NotYamlError, Source, compose, shown_key
-from watchbill.domain.errors import Problem
+from watchbill.domain.errors import MOST_PROBLEMS, Problem
 
 GOVERNED = tuple(name for name in SECTIONS if name != "version")
 KINDS = {"checks": "check", "services": "service", "moved": "move"}
@@ -47,7 +47,7 @@ def _root(sections: Sections, source: Source, text: str) -> Mapping | None:
     try:
         root, problems = compose(text, source)
     except NotYamlError as error:
-        sections.problems.append(error.problem)
+        sections.problems += error.problems
         return None
     sections.problems += problems
     if root is None or root.value is None:
@@ -69,7 +69,7 @@ def _sort(sections: Sections, source: Source, root: Mapping) -> None:
     for name, entry in root.items():
         if name in known:
             _section(sections, source, name, entry)
-        elif name != "version":
+        elif name != "version" and len(sections.problems) < MOST_PROBLEMS:
             message = f"unknown section {shown_key(name)}{suggestion(name, SECTIONS) or '; known are ' + ', '.join(SECTIONS)}"
             sections.problems.append(entry.key.problem(message, name))
 

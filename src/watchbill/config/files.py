@@ -17,7 +17,7 @@ from functools import partial
 from itertools import islice
 from pathlib import Path
 
-from watchbill.config.nodes import Source
+from watchbill.config.nodes import BREAK, Source
 from watchbill.domain.errors import Problem
 
 MOST_BYTES = 10 << 20
@@ -96,7 +96,7 @@ class Reading:
         """The same file in the generation that is being read."""
         folder = os.path.dirname(path)  # noqa: PTH120
         data = os.path.join(folder, GENERATION_LINK)  # noqa: PTH118
-        if folder not in self._generations and Path(data).is_symlink():
+        if folder not in self._generations and os.path.islink(data):  # noqa: PTH114 - a name too long is no link
             self._generations[folder] = os.path.realpath(data)
         generation = self._generations.get(folder)
         if generation is None:
@@ -150,7 +150,7 @@ class Reading:
             text = raw.decode("utf-8-sig")
         except UnicodeDecodeError as error:
             wide = raw.startswith((b"\xff\xfe", b"\xfe\xff"))
-            place = (1, 1) if wide else _place(raw[: error.start].decode("utf-8", "replace"))
+            place = (1, 1) if wide else _place(raw[: error.start].decode("utf-8-sig"))
             self._problem(shown, f"not UTF-8{' but UTF-16' if wide else ''}; save the file as UTF-8", *place)
             return None
         found = _UNREADABLE.search(text)
@@ -200,6 +200,8 @@ def read_regular(path: str, most: int, *, note: Callable[[int], object] = lambda
             raw = file.read(most + 1)
         except OSError as error:
             raise UnreadableError(_why(error)) from None
+    if raw is None:  # as the kernel's log is: a regular file, yet one to wait for
+        raise UnreadableError("cannot be read: it holds nothing yet")
     if len(raw) > most:
         size = f"{most >> 20} MB" if most >= 1 << 20 else f"{most >> 10} KiB"
         raise UnreadableError(f"is larger than {size}")
@@ -213,4 +215,5 @@ def _why(error: OSError | ValueError) -> str:
 
 
 def _place(before: str) -> tuple[int, int]:
-    return before.count("\n") + 1, len(before) - (before.rfind("\n") + 1) + 1
+    lines = BREAK.split(before)
+    return len(lines), len(lines[-1]) + 1

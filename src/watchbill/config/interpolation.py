@@ -23,14 +23,17 @@ _EACH = re.compile(r"each\.([A-Za-z_][A-Za-z0-9_]*)")
 _TELLING_NAME = re.compile("pass|secret|token|key|auth|cred", re.IGNORECASE)
 _SCHEME_WORD = re.compile(r"(Bearer|Basic|Token|Digest|ApiKey)?\s*", re.IGNORECASE)
 MASK = "(secret)"
+LONGEST_QUOTED = 80
 MOST_CHARACTERS = 1 << 20
 """That references may put into one text."""
-MOST_CHARACTERS_IN_ALL = 128 << 20
-"""Of all texts that hold references: a few bytes can stand for gigabytes."""
+MOST_CHARACTERS_IN_ALL = 64 << 20
+"""Of all texts that hold references: a few bytes can stand for gigabytes. One outside of ASCII counts for four."""
 REFERENCE_COST = 100
 """Characters that each reference counts for besides, since looking it up takes time too."""
 _TOO_LONG = f"references put more than {MOST_CHARACTERS:,} characters into this text, or there are too many"
-_TOO_MUCH = f"all texts with references are longer than {MOST_CHARACTERS_IN_ALL:,} characters together"
+_TOO_MUCH = (
+    f"all texts with references are longer than {MOST_CHARACTERS_IN_ALL:,} characters together; shorten them"
+)
 _NO_REFERENCE = (
     "a reference is ${NAME}, ${NAME:-default} or ${file:PATH}, and this is none; write $${ for a literal ${"
 )
@@ -86,9 +89,8 @@ class Interpolated(NamedTuple):
     @property
     def references(self) -> str:
         """Every reference once, for a message."""
-        return ", ".join(
-            dict.fromkeys(_without_default(part.reference) for part in self.parts if part.reference)
-        )
+        found = (_short(_without_default(part.reference)) for part in self.parts if part.reference)
+        return ", ".join(dict.fromkeys(found))
 
     @property
     def unresolved(self) -> bool:
@@ -157,8 +159,9 @@ class Values:
                 return _refused(_TOO_LONG)
         if end < len(text):
             parts.append(Part(text[end:]))
-        self._left -= len(text) + added
-        return Interpolated(tuple(parts), "${" in text.replace("$$", ""))
+        whole = Interpolated(tuple(parts), "${" in text.replace("$$", ""))
+        self._left -= added + sum(len(part.value) * (1 if part.value.isascii() else 4) for part in parts)
+        return whole
 
     def _reference(self, token: str, inside: str, folder: str, each: Mapping[str, str] | None) -> Part:
         if inside.startswith("file:"):
@@ -182,23 +185,21 @@ class Values:
         if default is not None and not value:
             return Part(default, reference, secret)
         if value is None:
-            problem = (
-                f"the environment variable {name} is not set; set it, or give a default: ${{{name}:-...}}"
-            )
+            problem = f"the environment variable {_short(name)} is not set; set it, or give a default: ${{{_short(name)}:-...}}"
             return self._missing(token, reference, secret, problem)
         if not _storable(value):
-            return _broken(token, f"the environment variable {name} is not UTF-8 text", secret=secret)
+            return _broken(token, f"the environment variable {_short(name)} is not UTF-8 text", secret=secret)
         return Part(value, reference, secret)
 
     def _file(self, token: str, path: str) -> Part:
         try:
             text = read_regular(self.real(path), MOST_SECRET_BYTES).decode("utf-8")
         except UnreadableError as error:
-            return self._missing(token, token, True, f"the file of {token} {error}")
+            return self._missing(token, token, True, f"the file of {_short(token)} {error}")
         except UnicodeDecodeError:
-            return _broken(token, f"the file of {token} is not UTF-8 text", secret=True)
+            return _broken(token, f"the file of {_short(token)} is not UTF-8 text", secret=True)
         if not _storable(text):
-            return _broken(token, f"the file of {token} holds a NUL character", secret=True)
+            return _broken(token, f"the file of {_short(token)} holds a NUL character", secret=True)
         text = text.removesuffix("\n").removesuffix("\r") if text.endswith("\n") else text
         return Part(text, token, True)
 
@@ -210,7 +211,7 @@ def _each(token: str, name: str, each: Mapping[str, str] | None) -> Part:
     if each is ANY_EACH:
         return Part(token, token, resolved=False)
     if each is None:
-        return _broken(token, f"{token} stands only in a check that has for_each")
+        return _broken(token, f"{_short(token)} stands only in a check that has for_each")
     if name not in each:
         return _broken(
             token, f"for_each has no {shown_key(name)}; it has {', '.join(map(shown_key, sorted(each)))}"
@@ -222,6 +223,11 @@ def _not_closed(token: str, rest: str) -> Part:
     if rest.startswith("{"):
         return _broken(token, "a ${ holds another brace; a reference cannot stand in a reference")
     return _broken(token, "a ${ is not closed; write $${ for a literal ${")
+
+
+def _short(reference: str) -> str:
+    """As it is quoted in a message, which says more than that."""
+    return reference if len(reference) <= LONGEST_QUOTED else reference[: LONGEST_QUOTED - 1] + "…"
 
 
 def _refused(problem: str) -> Interpolated:

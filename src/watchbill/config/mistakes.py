@@ -17,7 +17,7 @@ from pydantic_core import ErrorDetails
 from watchbill.config.fields import CHECK_MODELS, keys_of, model_at, model_in, suggestion
 from watchbill.config.interpolation import Interpolated
 from watchbill.config.nodes import Node, shown_key
-from watchbill.domain.errors import Problem
+from watchbill.domain.errors import MOST_PROBLEMS, Problem
 from watchbill.domain.fields import CheckFields
 
 KEY_RULES = {
@@ -56,7 +56,7 @@ class Explained:
     def problems(self, error: ValidationError) -> list[Problem]:
         found: dict[tuple[int, bool], Problem] = {}
         details = error.errors(include_url=False, include_input=True, include_context=True)
-        for detail in details:
+        for detail in details[:MOST_PROBLEMS]:
             place = self._locate(detail["loc"])
             at_key = place.rest[-1:] == ("[key]",)
             problem = self._problem(detail, place)

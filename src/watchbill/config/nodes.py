@@ -7,19 +7,24 @@ YAML 1.2: ``yes`` and ``NO`` are text.
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple, TypeAlias
 
 import yaml
 
 from watchbill.config.scalars import MOST_DIGITS, Scalar, resolve_plain
-from watchbill.domain.errors import Problem
+from watchbill.domain.errors import MOST_PROBLEMS, Problem
 
 DEEPEST = 100
 LONGEST_MESSAGE = 500
 MOST_NODES = 1_000_000
 MOST_REPEATED = 500_000
 """How many nodes aliases and merge keys may add to those that are written."""
+BREAK = re.compile("\r\n|[\n\r\x85\u2028\u2029]")
+"""What ends a line to the parser."""
+CHARACTERS_OF_A_VALUE = 64
+"""A longer text counts as several values where it is repeated."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,11 +65,11 @@ Mapping: TypeAlias = dict[str, Entry]
 
 
 class NotYamlError(Exception):
-    """The text cannot be read as a tree; ``problem`` says where it stops being one."""
+    """The text cannot be read as a tree; the last of ``problems`` says where it stops being one."""
 
-    def __init__(self, problem: Problem) -> None:
-        super().__init__(problem)
-        self.problem = problem
+    def __init__(self, *problems: Problem) -> None:
+        super().__init__(*problems)
+        self.problems = problems
 
 
 def compose(text: str, source: Source) -> tuple[Node | None, list[Problem]]:
@@ -72,14 +77,29 @@ def compose(text: str, source: Source) -> tuple[Node | None, list[Problem]]:
 
     :raises NotYamlError: where the text has no tree, or one past the bounds.
     """
-    composer = _Composer(source)
+    composer = _Composer(source, _Ends(text))
     parser = yaml.CSafeLoader(text)
     try:
         while parser.check_event():
             composer.accept(parser.get_event())
     except yaml.YAMLError as error:
-        raise NotYamlError(_syntax_problem(error, source)) from None
+        raise NotYamlError(*composer.problems, composer.syntax_problem(error)) from None
     return composer.root, composer.problems
+
+
+class _Ends:
+    """Where the text ends: the parser puts that in a line of its own, even where there is none."""
+
+    def __init__(self, text: str) -> None:
+        *before, last = BREAK.split(text)
+        self._lines = len(before) + 1
+        self._columns = len(last)
+
+    def place(self, mark: Any) -> tuple[int, int]:
+        """Line and column of a mark, from 1."""
+        if mark.line < self._lines:
+            return mark.line + 1, mark.column + 1
+        return self._lines, self._columns + 1
 
 
 @dataclass(slots=True)
@@ -93,10 +113,11 @@ class _Open:
 
 
 class _Composer:
-    def __init__(self, source: Source) -> None:
+    def __init__(self, source: Source, ends: _Ends) -> None:
         self.root: Node | None = None
         self.problems: list[Problem] = []
         self._source = source
+        self._ends = ends
         self._stack: list[_Open] = []
         self._anchors: dict[str, Node] = {}
         self._documents = 0
@@ -122,18 +143,29 @@ class _Composer:
 
     def _node(self, event: Any, value: Any, *, plain: bool = False) -> Node:
         self._nodes += 1
+        if len(self.problems) > MOST_PROBLEMS:
+            self._stop(
+                event, f"more than {MOST_PROBLEMS:,} mistakes; mend these first, what follows was not read"
+            )
         if self._nodes > MOST_NODES:
             self._stop(event, f"a file holds at most {MOST_NODES:,} values; split it")
-        mark = event.start_mark
-        return Node(value, self._source, mark.line + 1, mark.column + 1, plain=plain)
+        line, column = self._ends.place(event.start_mark)
+        return Node(value, self._source, line, column, plain=plain)
 
     def _stop(self, event: Any, message: str) -> None:
-        mark = event.start_mark
-        raise NotYamlError(Problem(self._source.shown, mark.line + 1, mark.column + 1, message))
+        found = Problem(self._source.shown, *self._ends.place(event.start_mark), message)
+        raise NotYamlError(*self.problems, found)
+
+    def syntax_problem(self, error: yaml.YAMLError) -> Problem:
+        mark = getattr(error, "problem_mark", None)
+        said = str(getattr(error, "problem", "") or str(error).splitlines()[0])
+        line, column = (1, 1) if mark is None else self._ends.place(mark)
+        return Problem(self._source.shown, line, column, f"not YAML: {_SAID.get(said, said)}")
 
     def _scalar(self, event: Any) -> Node:
         plain = event.implicit[0] and event.style in (None, "")
         node = self._node(event, event.value, plain=plain)
+        node.size += len(event.value) // CHARACTERS_OF_A_VALUE
         if plain:
             node.value = resolve_plain(event.value)
         elif event.tag is not None and event.tag != "!":
@@ -158,7 +190,9 @@ class _Composer:
                 )
             )
         elif type(resolved) is not kind and not (kind is float and type(resolved) is int):
-            self.problems.append(node.problem(f"this is not what its tag {_shown_tag(tag)} says"))
+            self.problems.append(
+                node.problem(f"this is not what its tag {_shown_tag(tag)} says; leave the tag out")
+            )
         else:
             node.value = float(resolved) if kind is float else resolved  # type: ignore[arg-type]
 
@@ -260,7 +294,7 @@ class _Composer:
         self._repeated += added
         if self._repeated > MOST_REPEATED:
             message = f"aliases and merge keys add more than {MOST_REPEATED:,} values"
-            raise NotYamlError(into.problem(message))
+            raise NotYamlError(*self.problems, into.problem(message))
 
 
 _TAGS: dict[str, type] = {
@@ -303,10 +337,3 @@ _SAID = {
     "did not find expected node content": "a value is missing here; close every [ and {",
     "found unexpected end of stream": "a quote that is not closed",
 }
-
-
-def _syntax_problem(error: yaml.YAMLError, source: Source) -> Problem:
-    mark = getattr(error, "problem_mark", None)
-    said = str(getattr(error, "problem", "") or str(error).splitlines()[0])
-    line, column = (mark.line + 1, mark.column + 1) if mark is not None else (1, 1)
-    return Problem(source.shown, line, column, f"not YAML: {_SAID.get(said, said)}")

@@ -6,6 +6,7 @@ work tree that belongs to somebody else is as good as our own.
 
 from __future__ import annotations
 
+import os
 import re
 from pathlib import Path
 
@@ -16,7 +17,8 @@ _MOST_BYTES = 16 << 20
 
 def revision_of(path: Path) -> str:
     """The full commit id, or ``""`` where the path lies in no work tree or the tree has no commit."""
-    for start in (path.absolute(), path.resolve()):
+    # Not by Path.resolve, which raises where links lead in a circle.
+    for start in (path.absolute(), Path(os.path.realpath(path))):
         for folder in (start, *start.parents):
             git = _git_folder(folder / ".git")
             if git is not None:

@@ -116,5 +116,11 @@ def config_digest(config: Config) -> str:
     """A name for everything that was declared, secrets by their reference text only."""
     rest = config.model_dump(mode="json", by_alias=True, exclude={"checks"})
     return spec_digest(
-        {**rest, "checks": {check_id: masked_spec(check) for check_id, check in config.checks.items()}}
+        {
+            **rest,
+            # Each on its own: the text of ten thousand together would be hundreds of megabytes.
+            "checks": {
+                check_id: spec_digest(masked_spec(check)) for check_id, check in config.checks.items()
+            },
+        }
     )

@@ -4,6 +4,9 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+MOST_PROBLEMS = 5_000
+"""That one configuration is told of: more are no help, and take seconds and memory."""
+
 
 class WatchbillError(Exception):
     """The root: its text is one line that says what is wrong and what to do next."""

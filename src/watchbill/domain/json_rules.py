@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from functools import lru_cache
 from typing import Annotated, Any, TypeAlias
 
@@ -17,13 +17,28 @@ from pydantic import (
     WithJsonSchema,
 )
 
+from watchbill.domain.effort import pay
 from watchbill.domain.results import Failure, Reason
-from watchbill.domain.rules import COMPARISON, OPERATORS, SHOWN_CHARACTERS, Declared, compile_bounded, shorten
+from watchbill.domain.rules import (
+    COMPARISON,
+    OPERATORS,
+    SHOWN_CHARACTERS,
+    Declared,
+    compile_bounded,
+    pattern_cost,
+    shorten,
+)
 
 JsonScalar: TypeAlias = str | int | float | bool | None
 
+LONGEST_PATH = 4096
+MOST_SCHEMA_PATTERN_BYTES = 1 << 20
+"""Of one compiled pattern of a JSON Schema."""
 COUNTED_CHARACTERS = 8 * 1024
 """Up to this size of a body every violation of a JSON Schema is looked for: in 1 MiB that takes seconds."""
+
+
+_PATTERN_OPTIONS = jsonschema_rs.FancyRegexOptions(size_limit=MOST_SCHEMA_PATTERN_BYTES)
 
 
 class _Search(FilterFunction):
@@ -62,10 +77,14 @@ _paths = _Paths()
 
 @lru_cache(maxsize=4096)
 def compile_path(path: str) -> jsonpath_rfc9535.JSONPathQuery:
+    if len(path) > LONGEST_PATH:
+        raise ValueError(f"a JSONPath has at most {LONGEST_PATH:,} characters")
     try:
         return _paths.compile(path)
     except jsonpath_rfc9535.JSONPathError as error:
         raise ValueError(f"not a JSONPath (RFC 9535), such as $.status: {error.args[0]}") from None
+    except RecursionError:
+        raise ValueError("not a JSONPath that can be followed: it is nested too deeply") from None
 
 
 def _valid_path(path: str) -> str:
@@ -94,15 +113,43 @@ def _json_schema(value: object, info: ValidationInfo) -> object:
         source, text = value, info.context["read"](value)
     else:
         raise ValueError("a JSON Schema is the path of a file or a mapping")  # noqa: TRY004 - pydantic wants ValueError
+    pay(info, text, _schema_cost)
     schema_validator(text)
     return JsonSchema(source=source, document=text)
+
+
+def _schema_cost(document: str) -> int:
+    """In the instructions of its patterns, or what its length takes as much time as."""
+    try:
+        patterns = _patterns_in(json.loads(document))
+    except (ValueError, RecursionError):
+        return len(document)
+    return len(document) // 4 + sum(3 * pattern_cost(pattern, most_bytes=1 << 20) for pattern in patterns)
+
+
+def _patterns_in(schema: object) -> Iterator[str]:
+    todo = [schema]
+    while todo:
+        value = todo.pop()
+        if isinstance(value, dict):
+            todo += value.values()
+            if isinstance(value.get("pattern"), str):
+                yield value["pattern"]
+            if isinstance(value.get("patternProperties"), dict):
+                yield from value["patternProperties"]
+        elif isinstance(value, list):
+            todo += value
 
 
 @lru_cache(maxsize=256)
 def schema_validator(document: str) -> Any:
     """:raises ValueError: where the document is not a JSON Schema."""
     try:
-        return jsonschema_rs.validator_for(json.loads(document), offline=True)
+        return jsonschema_rs.validator_for(
+            json.loads(document), offline=True, pattern_options=_PATTERN_OPTIONS
+        )
+    except RecursionError:
+        raise ValueError("not a valid JSON Schema: it is nested too deeply") from None
     except (ValueError, jsonschema_rs.ValidationError, jsonschema_rs.ReferencingError) as error:
         raise ValueError(f"not a valid JSON Schema: {str(error).splitlines()[0]}") from None
 

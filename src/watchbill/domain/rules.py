@@ -17,10 +17,12 @@ from pydantic import (
     ConfigDict,
     Field,
     PlainSerializer,
+    ValidationInfo,
     WithJsonSchema,
 )
 from pydantic_core import PydanticCustomError
 
+from watchbill.domain.effort import pay
 from watchbill.domain.results import Failure, Reason
 
 SHOWN_CHARACTERS = 120
@@ -82,7 +84,20 @@ def compile_bounded(pattern: str, *, most_bytes: int) -> Any:
         ) from None
 
 
-def _valid_pattern(pattern: str) -> str:
+def pattern_cost(pattern: str, *, most_bytes: int = 8 << 20) -> int:
+    """In instructions of the compiled pattern.
+
+    What RE2 refuses for its size has cost as much as the largest; of what it has no words for another engine may make
+    something.
+    """
+    try:
+        return 20 + int(compile_bounded(pattern, most_bytes=most_bytes).programsize)
+    except ValueError as error:
+        return most_bytes // 40 if "too large" in str(error) else 10_000
+
+
+def _valid_pattern(pattern: str, info: ValidationInfo) -> str:
+    pay(info, pattern, pattern_cost)
     compile_pattern(pattern)
     return pattern
 

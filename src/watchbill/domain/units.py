@@ -22,7 +22,7 @@ SECOND: Micros = 1_000_000
 
 _UNITS = {"ms": 1_000, "s": SECOND, "m": 60 * SECOND, "h": 3_600 * SECOND, "d": 86_400 * SECOND}
 _PART = re.compile(r"(\d{1,12}(?:\.\d{1,6})?)(ms|s|m|h|d)")
-DURATION_PATTERN = r"^([0-9]{1,12}(\.[0-9]{1,6})?(ms|s|m|h|d))+$"
+DURATION_PATTERN = r"^([0-9]{1,12}(\.[0-9]{1,6})?(ms|s|m|h|d)){1,10}$"
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _LONGEST: Micros = 3_660 * 86_400 * SECOND
 

@@ -1,0 +1,236 @@
+"""Hostile configurations: whatever they hold, the answer is a configuration that runs, or errors with their places.
+
+Each is loaded as the product's worker loads it, in a process that may crash, and judged: no traceback, no crash, two
+seconds of CPU, 200 MB, every error at a place in a file with what to do, no secret in any. What is accepted must stand a
+plan against itself, a scrape, and being sent, shown and loaded without its secrets.
+"""
+
+from __future__ import annotations
+
+import argparse
+import sys
+import tempfile
+from collections import Counter
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from pydantic import BaseModel
+
+from tests.fuzz.bombs import BOMBS
+from tests.fuzz.case import Case, case_in
+from tests.fuzz.children import Child, Request, judged
+from tests.fuzz.grammar import case_of
+from tests.fuzz.shrink import smaller
+from tests.fuzz.stream import Stream
+from tests.fuzz.stream import run as stream
+from tests.fuzz.verdict import MOST_BYTES, MOST_SECONDS, Verdict
+from tests.proof import Claim
+from watchbill.config.fields import CHECK_MODELS, keys_of, model_in
+from watchbill.domain.config import Limits, MetricsOptions, StorageOptions
+from watchbill.domain.fields import Service
+
+FAILURES = Path(__file__).parents[2] / "build/fuzz"
+MOST_SHRUNK = 5
+CRASHES = frozenset({"crash", "hang"})
+OF_ERRORS = frozenset(
+    {"says nothing to do", "names no key", "secret", "unprintable", "no such file", "not a place"}
+)
+
+
+@dataclass
+class Findings:
+    tried: int = 0
+    accepted: int = 0
+    errors: int = 0
+    slowest: float = 0.0
+    largest_bytes: int = 0
+    failed: list[Verdict] = field(default_factory=list)
+    reached: set[str] = field(default_factory=set)
+    near: list[tuple[str, bool]] = field(default_factory=list)
+    """Those that an exporter may be given here, and whether they are valid."""
+
+    def add(self, verdict: Verdict) -> None:
+        self.tried += 1
+        self.accepted += verdict.accepted
+        self.errors += len(verdict.problems)
+        self.slowest = max(self.slowest, verdict.seconds)
+        self.largest_bytes = max(self.largest_bytes, verdict.memory_bytes)
+        self.reached |= verdict.reached
+        if verdict.complaints:
+            self.failed.append(verdict)
+        elif verdict.near:
+            self.near.append((verdict.name, verdict.accepted))
+
+    def count(self, *, of: frozenset[str] | None = None, but: frozenset[str] = frozenset()) -> int:
+        return sum(
+            bool((verdict.kinds & of if of is not None else verdict.kinds) - but) for verdict in self.failed
+        )
+
+    def costs(self) -> str:
+        return f"slowest {self.slowest:.2f} s, largest {self.largest_bytes >> 20} MB"
+
+
+def run(requests: Iterable[Request], folder: Path, *, jobs: int) -> Findings:
+    found = Findings()
+    for verdict in judged(requests, folder, jobs=jobs):
+        found.add(verdict)
+    return found
+
+
+def every_key() -> Iterator[str]:
+    """All that can be declared, as ``Model.key``."""
+    seen: set[type[BaseModel]] = set()
+    todo: list[type[BaseModel]] = [*CHECK_MODELS.values(), Service, StorageOptions, MetricsOptions, Limits]
+    while todo:
+        model = todo.pop()
+        if model in seen:
+            continue
+        seen.add(model)
+        for key, annotation in keys_of(model).items():
+            yield f"{model.__name__}.{key}"
+            child = model_in(annotation)
+            todo += [child] if child is not None else []
+
+
+def explained(verdicts: Iterable[Verdict], folder: Path) -> Iterator[str]:
+    """What failed, the first few of them made smaller and kept, each with the command that runs it again."""
+    child = Child(folder / "shrinking")
+    try:
+        for number, verdict in enumerate(verdicts):
+            for complaint in verdict.complaints[:3]:
+                yield f"{verdict.name}: {complaint.kind}: {complaint.text}"
+            if number < MOST_SHRUNK:
+                yield f"  again: python -m tests.fuzz configs {_again(verdict, child)}"
+    finally:
+        child.close()
+
+
+def _again(verdict: Verdict, child: Child) -> str:
+    if verdict.name in BOMBS:
+        return f"--bomb '{verdict.name}'"
+    seed, _, number = verdict.name.partition(":")
+    if not number.isdigit():
+        return f"--file {verdict.name}"
+    kind = verdict.complaints[0].kind
+    small = smaller(case_of(int(seed), int(number)), lambda case: kind in child.ask(case).kinds)
+    kept = FAILURES / f"{seed}-{number}"
+    small.write(kept)
+    return f"--file {kept.relative_to(Path.cwd()) if kept.is_relative_to(Path.cwd()) else kept}"
+
+
+def prove(folder: Path, *, full: bool) -> list[Claim]:
+    """10,000 mutated configurations and the bombs, then 300 of them to a running exporter; or a few of each."""
+    seed, count, streamed = 1, 10_000 if full else 300, 300 if full else 10
+    mutated = run(((seed, number) for number in range(count)), folder / "mutated", jobs=2)
+    bombs = run(BOMBS, folder / "bombs", jobs=2)
+    chosen = _chosen(mutated, streamed)
+    given = stream(folder / "stream", chosen)
+    for line in explained([*mutated.failed, *bombs.failed], folder):
+        print(line, file=sys.stderr)
+    return [
+        _loaded(
+            "Mutated configurations",
+            f"{count:,} (seed {seed}), {mutated.accepted:,} of them valid",
+            mutated,
+            least=count,
+        ),
+        _loaded("Bombs made by hand", f"{len(BOMBS)}", bombs, least=90),
+        _told(mutated, bombs),
+        _runs(mutated, full=full),
+        _streamed(given, least=len(chosen), full=full),
+    ]
+
+
+def _chosen(found: Findings, most: int) -> list[tuple[Case, bool]]:
+    """As many valid ones as others, in turn."""
+    by_validity = {
+        valid: [name for name, accepted in sorted(found.near) if accepted is valid] for valid in (True, False)
+    }
+    pairs = zip(by_validity[False], by_validity[True], strict=False)
+    names = [(name, valid) for bad, good in pairs for name, valid in ((bad, False), (good, True))]
+    return [(case_of(*map(int, name.split(":"))), valid) for name, valid in names[:most]]
+
+
+def _loaded(what: str, tried: str, found: Findings, *, least: int) -> Claim:
+    tracebacks = found.count(but=CRASHES | OF_ERRORS)
+    crashes = found.count(of=CRASHES)
+    return Claim(
+        what,
+        tried,
+        f"{tracebacks} tracebacks or wrong answers, {crashes} crashes; {found.costs()}",
+        f"0, 0; {MOST_SECONDS:.0f} s of CPU and {MOST_BYTES >> 20} MB at most",
+        tracebacks + crashes == 0 and found.tried >= least,
+    )
+
+
+def _told(*findings: Findings) -> Claim:
+    errors, wrong = (
+        sum(found.errors for found in findings),
+        sum(found.count(of=OF_ERRORS) for found in findings),
+    )
+    return Claim(
+        "Errors with their place, the key and what to do, without a secret",
+        f"{errors:,} errors of refused configurations",
+        f"{wrong} configurations with an error that lacks one",
+        "0",
+        wrong == 0 and errors > 100,
+    )
+
+
+def _runs(found: Findings, *, full: bool) -> Claim:
+    keys = set(every_key())
+    missing = sorted(keys - found.reached)
+    left = f"; not reached: {', '.join(missing[:5])}" if missing else ""
+    return Claim(
+        "Accepted configurations stand a plan against themselves, a scrape, and being sent, shown and loaded without secrets",
+        f"{found.accepted:,}, which declare {len(keys) - len(missing)} of {len(keys)} keys{left}",
+        f"{found.count(but=OF_ERRORS | CRASHES)} that do not",
+        "0, and every key of every type",
+        found.count(but=OF_ERRORS | CRASHES) == 0 and found.accepted >= 50 and (not full or not missing),
+    )
+
+
+def _streamed(given: Stream, *, least: int, full: bool) -> Claim:
+    for problem in given.problems:
+        print(problem, file=sys.stderr)
+    return Claim(
+        "A running exporter is given them; what ran before runs on",
+        f"{given.tried} reloads ({given.refused} refused, {given.taken} taken, {given.clashed} valid but not beside the checks before; {given.by_signal} by signal)",
+        f"{len(given.problems)} problems; {given.slots:,} slots of the checks before counted, {given.memory_bytes >> 20} MB",
+        "0; the exporter alive, without a traceback, the metric 0 after each refused one",
+        not given.problems
+        and given.tried == least
+        and given.refused >= (100 if full else 3)
+        and given.taken >= 1
+        and given.slots > 0,
+    )
+
+
+def arguments(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--n", type=int, default=1000, help="how many mutated configurations")
+    parser.add_argument("--seed", type=int, default=1)
+    parser.add_argument("--from", type=int, default=0, dest="first", help="the number of the first")
+    parser.add_argument("--jobs", type=int, default=2)
+    parser.add_argument("--file", type=Path, help="this file or folder alone, again")
+    parser.add_argument("--bomb", choices=[*BOMBS, "all"], metavar="NAME", help="this bomb alone, or all")
+
+
+def main(asked: argparse.Namespace) -> int:
+    """Judge, say what was found and how to run it again; 1 where a promise was broken."""
+    requests: Iterable[Request] = (
+        (asked.seed, number) for number in range(asked.first, asked.first + asked.n)
+    )
+    if asked.file:
+        requests = [case_in(asked.file)]
+    elif asked.bomb:
+        requests = BOMBS if asked.bomb == "all" else [asked.bomb]
+    with tempfile.TemporaryDirectory() as folder:
+        found = run(requests, Path(folder), jobs=asked.jobs)
+        for line in explained(found.failed, Path(folder)):
+            print(line)
+    kinds = Counter(kind for verdict in found.failed for kind in verdict.kinds)
+    print(
+        f"{found.tried:,} tried, {found.accepted:,} accepted, {len(found.failed)} failed {dict(kinds) or ''}; {found.costs()}"
+    )
+    return 1 if found.failed else 0
