@@ -45,7 +45,9 @@ class Case:
         folder.mkdir(parents=True)
         contents = b"".join(self.files.values())
         named = {name: content for name, content in BESIDE.items() if name.encode() in contents}
-        for name, content in {**named, **self.files}.items():
+        places = {(Path(name).parent) for name in self.files}
+        beside = {str(place / name): content for place in places for name, content in named.items()}
+        for name, content in {**beside, **self.files}.items():
             file = folder / name
             file.parent.mkdir(parents=True, exist_ok=True)
             file.write_bytes(content)

@@ -11,7 +11,7 @@ from contextlib import suppress
 from pathlib import Path
 from queue import Empty, Queue
 from threading import Thread, Timer
-from typing import TypeAlias
+from typing import BinaryIO, TypeAlias, cast
 
 from tests.fuzz.case import Case
 from tests.fuzz.verdict import Complaint, Verdict
@@ -60,7 +60,7 @@ class Child:
         try:
             process.stdin.write(packed(request))
             process.stdin.flush()
-            verdict, kept = read(process.stdout)
+            verdict, kept = read(cast("BinaryIO", process.stdout))
         except (EOFError, OSError):
             return self._ended(request, hung)
         finally:

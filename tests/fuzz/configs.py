@@ -187,7 +187,9 @@ def _runs(found: Findings, *, full: bool) -> Claim:
         f"{found.accepted:,}, which declare {len(keys) - len(missing)} of {len(keys)} keys{left}",
         f"{found.count(but=OF_ERRORS | CRASHES)} that do not",
         "0, and every key of every type",
-        found.count(but=OF_ERRORS | CRASHES) == 0 and found.accepted >= 50 and (not full or not missing),
+        found.count(but=OF_ERRORS | CRASHES) == 0
+        and found.accepted >= (1000 if full else 30)
+        and (not full or not missing),
     )
 
 

@@ -77,7 +77,8 @@ def mutate(documents: Documents, chance: Random) -> None:
 
 
 def _spots(tree: Tree) -> list[Spot]:
-    found, todo = [], [tree]
+    found: list[Spot] = []
+    todo = [tree]
     while todo and len(found) < 3000:
         holder = todo.pop()
         places = (

@@ -6,7 +6,7 @@ import re
 from collections.abc import Callable
 from random import Random
 
-SNIPPETS = tuple(
+SNIPPETS: tuple[bytes, ...] = tuple(
     snippet.encode("utf-8", "surrogatepass")
     for snippet in (
         *"[]{}:,-?!&*|>'\"%@`#\n\t ~\\", "<<: *a\n", "&a ", "*a", "*b ", "${", "${HOST}", "$$", "!!int ", "!!binary ", "!!python/object/apply:os.system ", "!!set ", "!<x> ", "!!str ", "!!null ", "!!float ",

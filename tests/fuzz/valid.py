@@ -169,7 +169,7 @@ def _definition(name: str) -> Mapping[str, Any]:
 
 
 def _ids(chance: Random) -> list[str]:
-    names = ["shop-home", "db", "a", "0", "x.y_z-1", "b" * 200]
+    names = ["shop-home", "db", "a", "0", "x.y_z-1", "b" * 190]
     return chance.sample(names, chance.choice((1, 1, 2, 4)))
 
 

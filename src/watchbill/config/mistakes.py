@@ -91,14 +91,15 @@ class Explained:
             return place.key.problem(self._missing(absent, place), f"{path}.{absent}".strip("."))
         if kind == "declared":
             return self._declared(detail, place, path)
-        return place.node.problem(self.safe(place.node, _value_message(detail, place)), path)
+        message = self.safe(place.node, _value_message(detail, place), else_named=_name(place))
+        return place.node.problem(message, path)
 
     def _declared(self, detail: ErrorDetails, place: Place, path: str) -> Problem:
         key, text = detail["ctx"]["key"], detail["ctx"]["text"]
         mapping = place.node.value
         if isinstance(mapping, dict) and key in mapping:
             node = mapping[key].value
-            return node.problem(self.safe(node, text), f"{path}.{key}".strip("."))
+            return node.problem(self.safe(node, text, else_named=key or "this"), f"{path}.{key}".strip("."))
         return place.key.problem(text, path)
 
     def _missing(self, absent: str, place: Place) -> str:
@@ -111,8 +112,8 @@ class Explained:
         known = self.known if len(place.names) == 1 else ()
         return unknown_key(name, model_at(self.model, place.names[:-1]), known)
 
-    def safe(self, node: Node, message: str) -> str:
-        """The message without what a reference may have put into it."""
+    def safe(self, node: Node, message: str, *, else_named: str) -> str:
+        """The message without what a reference may have put into it; the name of the key where that leaves nothing."""
         text = self.tainted.get(id(node))
         if text is None:
             return message
@@ -120,7 +121,7 @@ class Explained:
         name, colon, rest = message.partition(": ") if _NAMED.match(message) else ("", "", message)
         left = name + colon + _CUT.split(rest)[0].removesuffix(", such as ")
         if any(value in left for value in text.referenced):
-            left = name if name and not any(value in name for value in text.referenced) else "this"
+            left = else_named
         return f"{left} (what {text.references} holds does not fit)"
 
 

@@ -256,11 +256,13 @@ class Dns(Outbound, CheckFields):
         if self.transport != "https" and self.server is not None and "://" in self.server:
             raise declared_problem("server", "a server that is a URL takes transport: https")
         if not over_tls and "tls" in self.model_fields_set:
-            raise declared_problem("tls", "tls is for the transports tls and https")
+            raise declared_problem(
+                "tls", "tls is for the transports tls and https; name one of them, or leave it out"
+            )
         if not over_tls and self.expect.certificate_valid_for is not None:
             raise declared_problem(
                 "expect",
-                "certificate_valid_for is for the transports tls and https, which show a certificate",
+                "certificate_valid_for is for the transports tls and https, which show a certificate; leave it out",
             )
         return self
 
