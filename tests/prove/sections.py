@@ -24,6 +24,7 @@ SECTIONS: dict[str, str] = {
     "sim": "tests.sim.proof",
     "hostile": "tests.hostile.proof",
     "web": "tests.fuzz.web",
+    "configs": "tests.fuzz.configs",
 }
 
 
