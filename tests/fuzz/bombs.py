@@ -82,6 +82,7 @@ def _busy(meanwhile: Meanwhile | None, path: Path) -> Iterator[None]:
         while meanwhile is not None and not stop.is_set():
             with suppress(OSError):
                 meanwhile(path, number)
+            stop.wait(0.0005)
             number += 1
 
     thread = Thread(target=work)
@@ -218,3 +219,26 @@ _ALL: tuple[Bomb, ...] = (
     Bomb("a host of IDNA junk", check("type: icmp, host: 'xn--\u200d.\u00ad\u0301.xn--zzzzzzzz--'"), ANY),
 )  # fmt: skip
 BOMBS: Mapping[str, Bomb] = {bomb.name: bomb for bomb in _ALL}
+HEAVY = frozenset(
+    {
+        "a million aliases",
+        "24,000 wrong checks",
+        "100,000 unknown sections",
+        "100,000 unknown keys",
+        "70,000 services",
+        "20,000 services",
+        "100,000 moves",
+        "many circles",
+        "400,000 values in a list",
+        "defaults of 64 labels for 20,000 checks",
+        "for_each of 200 headers",
+        "200 headers by alias",
+        "20,000 patterns",
+        "10,000 JSONPaths",
+        "a certificate of 4 MB for 9,000 checks",
+        "for_each of 10,000, twelve times",
+        "references in 100,000 values",
+        "50 MB in all",
+    }
+)
+"""Half a second and more each: left out of a quick look."""

@@ -37,9 +37,9 @@ from watchbill.workers.frames import LENGTH, packed, read, unpacked, write
 
 MOST_MEMORY = 2 << 30
 """More than that ends the process, before the machine runs out of it."""
-TIMES_WHILE_CHANGING = 100
+TIMES_WHILE_CHANGING = 30
 MOST_JUDGED = 300
-"""Checks of one configuration whose exposition and specs are looked at."""
+"""Of more checks and services than these, only loading is looked at."""
 _NEAR = re.compile(r"(localhost|127\.[0-9.]+|\[?::1\]?)(:[0-9]+)?")
 
 
@@ -87,7 +87,7 @@ def judge(name: str, path: Path, *, steady: bool = True) -> Verdict:
     sent = [unpacked(frame[LENGTH.size :]) for frame in answers[3:]]
     checks = {check.id: check for slice_ in sent for check in slice_}
     loaded = replace(error, config=error.config.model_copy(update={"checks": checks}))
-    if steady and not found:
+    if steady and not found and len(checks) + len(loaded.config.services) <= MOST_JUDGED:
         found += _run(load(path, environ=ENVIRON), checks, path)
     return Verdict(
         name,
@@ -126,16 +126,15 @@ def _run(loaded: LoadedConfig, sent: dict[str, Check], path: Path) -> Iterator[C
 
 def _planned(loaded: LoadedConfig, sent: dict[str, Check], path: Path) -> Iterator[str]:
     """Against itself, nothing changes."""
-    if len(sent) <= MOST_JUDGED:
-        difference = _difference(Outside(environ=ENVIRON), str(path), str(path), secrets=True)
-        if not difference.empty:
-            yield f"a plan against itself changes {difference.plan.changed or difference}"
+    difference = _difference(Outside(environ=ENVIRON), str(path), str(path), secrets=True)
+    if not difference.empty:
+        yield f"a plan against itself changes {difference.plan.changed or difference}"
 
 
 def _exposed(loaded: LoadedConfig, sent: dict[str, Check], _: Path) -> Iterator[str]:
     scene = Scene()
     scene.configure(loaded.config.metrics)
-    checks = list(sent.values())[:MOST_JUDGED]
+    checks = list(sent.values())
     scene.register(*checks)
     for check in checks:
         scene.found(probe_of(check), probe_of(check, refused(target_of(check))))
@@ -153,7 +152,7 @@ def _exposed(loaded: LoadedConfig, sent: dict[str, Check], _: Path) -> Iterator[
 
 
 def _modelled(loaded: LoadedConfig, sent: dict[str, Check], _: Path) -> Iterator[str]:
-    for check_id, check in list(loaded.config.checks.items())[:MOST_JUDGED]:
+    for check_id, check in loaded.config.checks.items():
         if sent.get(check_id) != check or parse.digest(sent[check_id]) != parse.digest(check):
             yield f"{check_id} is another one once it was sent"
         shown = json.dumps(masked_spec(check), ensure_ascii=False, allow_nan=False)
@@ -168,12 +167,10 @@ def _modelled(loaded: LoadedConfig, sent: dict[str, Check], _: Path) -> Iterator
 
 def _without_secrets(loaded: LoadedConfig, _: dict[str, Check], path: Path) -> Iterator[str]:
     """What is valid with its secrets is valid without them, as in a CI."""
-    if len(loaded.config.checks) <= MOST_JUDGED:
-        without = load(path, environ={}, resolve_secrets=False)
-        if without.config.checks.keys() != loaded.config.checks.keys() and "${" not in str(
-            path.read_bytes() if path.is_file() else "${"
-        ):
-            yield "another set of checks without secrets"
+    without = load(path, environ={}, resolve_secrets=False)
+    texts = b"".join(file.read_bytes() for file in [path, *path.rglob("*")] if file.is_file())
+    if without.config.checks.keys() != loaded.config.checks.keys() and b"${" not in texts:
+        yield "another set of checks without secrets"
 
 
 def _reached(value: Any) -> Iterator[str]:

@@ -26,7 +26,7 @@ _BREAKS = re.compile("\r\n|[\n\r\x85\u2028\u2029]")
 _SAYS = re.compile(
     r"must |at most|at least|did you mean|known are|is missing|due here|is due|put |write |use |set |leave |save |split|such as|is one of|takes|cannot|twice|is not known"
     r"|does not exist|cannot be read|is not a regular file|larger than|not declared|already|more than|only|stands inside|no anchor|holds|has none|duplicate|is reserved|runs upwards"
-    r"|is declared|starts with|a status is|is text or|keep those|has no|is the path|is one line|is a name|section|circle|moves to itself|still declared|not YAML|is empty|needs it|fewer|longer than|mend|belongs? to|unknown key|unknown section|not a|not UTF-8|is shown|it has|names"
+    r"|is declared|starts with|a status is|is text or|keep those|has no|try again|is the path|is one line|is a name|section|circle|moves to itself|still declared|not YAML|is empty|needs it|fewer|longer than|mend|belongs? to|unknown key|unknown section|not a|not UTF-8|is shown|it has|names"
 )
 _SECRET_KEYS = re.compile(r"password|bearer|token|body|send|headers|url|proxy|basic|auth")
 _OF_A_FILE = re.compile(
@@ -62,13 +62,12 @@ def complaints(problems: Iterable[Problem], root: Path) -> list[Complaint]:
 
 
 def _texts(root: Path) -> dict[str, str]:
-    files = (
-        [root] if root.is_file() else [file for file in root.rglob("*") if file.suffix in (".yaml", ".yml")]
-    )
     texts = {}
-    for file in files:
-        with suppress(UnreadableError):
-            texts[str(file)] = read_regular(str(file), MOST_BYTES).decode("utf-8-sig", "replace")
+    with suppress(OSError):  # what is not steady may be no folder any more
+        files = [root] if root.is_file() else [*root.rglob("*.yaml"), *root.rglob("*.yml")]
+        for file in files:
+            with suppress(UnreadableError):
+                texts[str(file)] = read_regular(str(file), MOST_BYTES).decode("utf-8-sig", "replace")
     return texts
 
 
