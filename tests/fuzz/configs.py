@@ -11,7 +11,7 @@ import argparse
 import sys
 import tempfile
 from collections import Counter
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -210,17 +210,16 @@ def _streamed(given: Stream, *, least: int, full: bool) -> Claim:
     )
 
 
-def arguments(parser: argparse.ArgumentParser) -> None:
+def main(arguments: Sequence[str]) -> int:
+    """Judge, say what was found and how to run it again; 1 where a promise was broken."""
+    parser = argparse.ArgumentParser(prog="python -m tests.fuzz configs", description=__doc__)
     parser.add_argument("--n", type=int, default=1000, help="how many mutated configurations")
     parser.add_argument("--seed", type=int, default=1)
     parser.add_argument("--from", type=int, default=0, dest="first", help="the number of the first")
     parser.add_argument("--jobs", type=int, default=2)
     parser.add_argument("--file", type=Path, help="this file or folder alone, again")
     parser.add_argument("--bomb", choices=[*BOMBS, "all"], metavar="NAME", help="this bomb alone, or all")
-
-
-def main(asked: argparse.Namespace) -> int:
-    """Judge, say what was found and how to run it again; 1 where a promise was broken."""
+    asked = parser.parse_args(arguments)
     requests: Iterable[Request] = (
         (asked.seed, number) for number in range(asked.first, asked.first + asked.n)
     )
