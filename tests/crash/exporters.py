@@ -79,6 +79,7 @@ class Findings:
 def run(folder: Path, kills: int, *, seed: int) -> Findings:
     """Kill ``kills`` times on one store, a third of them during start-up, then look at it whole."""
     chance, port = random.Random(seed), free_port()
+    folder.mkdir(parents=True, exist_ok=True)
     config = folder / "checks.yaml"
     config.write_text(
         "version: 1\nchecks:\n"

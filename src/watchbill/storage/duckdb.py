@@ -132,9 +132,7 @@ class DuckDbStorage:
         cursor, writing = self._ready()
         last = writing.sequences.get(self._location, 0)
         if self._attempted is not None and self._attempted[0] is batch and last >= self._attempted[1]:
-            # Its last commit did not say whether it was applied; the number it was to get does. The log may have
-            # failed to be synced, and what is read back from memory is not on the disk for that.
-            self._checkpoint()
+            # Its last commit did not say whether it was applied; the number it was to get does.
             self._file.log.acknowledge(self._location, Mark(last, batch.accounted_until))
             return
         self._checkpoint_if_due(cursor)
