@@ -43,6 +43,11 @@ def stalls(*pieces: tuple[float, float]) -> Sequence[Stall]:
     return [Stall(START + round(begin * SECOND), START + round(end * SECOND)) for begin, end in pieces]
 
 
+def test_a_probe_that_began_when_a_long_stall_was_over_has_its_verdict() -> None:
+    result = judge(a_result(0.4, Reason.STATUS), CHECK, stalls((-30.0, 0.001)))
+    assert (result.outcome, result.facts[STALLED]) == (Outcome.FAILURE, 0.001)
+
+
 @pytest.mark.parametrize("piece", [(-1.0, 0.0), (0.4, 0.6)])
 def test_a_stall_before_or_after_the_probe_is_not_its_own(piece: tuple[float, float]) -> None:
     result = a_result(0.4)

@@ -19,11 +19,15 @@ WEIGHTS = {
     "store": 2,
     "manual": 3,
     "heartbeats": 6,
+    "scrapes": 1,
     "troubles": 2,
     "healing": 2,
 }
-KINDS = frozenset({*WEIGHTS, "crashes", "slowness"})
-"""``crashes``: the process is killed; ``slowness``: stalls between any two steps, reloads that take their time."""
+KINDS = frozenset({*WEIGHTS, "crashes", "slowness", "narrowness"})
+"""``crashes``: the process is killed; ``slowness``: stalls between any two steps, reloads that take their time;
+``narrowness``: room for few events that wait for the store, and small batches."""
+CAPACITIES = (None, None, 20, 200)
+BATCHES = (None, None, 7, 60)
 STALLS_EVERY = (0, 0, 60_000, 400_000)
 STEP_SECONDS = (0.0, 0.0, 2e-5, 1e-4)
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from random import Random
 from typing import Any
@@ -21,6 +21,7 @@ SHORT = {"interval": "2s"}
 SERVICES = ("shop", "mail", None, None)
 TARGETS = 60
 SHORT_SHARE = 0.4
+HOLDS_UP_SHARE = 0.5
 Declared = Mapping[str, Any]
 
 
@@ -39,6 +40,8 @@ class File:
     )
     content: LoadedConfig | Exception = field(default_factory=config_of)
     slow: bool = True
+    stand_still: Callable[[float], None] = lambda _: None
+    """What loading does now and then to everybody else, so that much falls due at once when it is done."""
     _made_of: dict[int, tuple[LoadedConfig, dict[str, Declared]]] = field(default_factory=dict)
     _named: int = 0
     _parsed: dict[str, tuple[Declared, Check]] = field(default_factory=dict)
@@ -54,6 +57,8 @@ class File:
         """A :data:`~watchbill.ports.LoadConfig` that reads at some instant while it is under way."""
         await anyio.sleep(self.random.choice((0, 0.02, 1.5)) if self.slow else 0)
         content = self.content
+        if self.slow and self.random.random() < HOLDS_UP_SHARE:
+            self.stand_still(self.random.choice((0.01, 0.04, 0.5)))
         await anyio.sleep(self.random.choice((0, 0.02, 1.5)) if self.slow else 0)
         if isinstance(content, Exception):
             raise content

@@ -130,6 +130,7 @@ class Life:
             case CheckRegistered():
                 self._registered.add(event.check.id)
                 self._touched.add(event.check.id)
+                self.hurries_not()
                 self.mirror.registered(event)
             case CheckDeleted():
                 self._touched.add(event.check.id)
@@ -221,7 +222,8 @@ class Life:
             self._written += 1
         oldest = self._unwritten[0] if self._unwritten else float("inf")
         since = max(oldest, self.store.well_since)
-        if self.machine.monotonic() - since > UNWRITTEN_SECONDS and not self.machine.stood_still(since):
+        patience = UNWRITTEN_SECONDS + writer.pending / 2  # where batches are small, a backlog takes its time
+        if self.machine.monotonic() - since > patience and not self.machine.stood_still(since):
             self.breaks(f"a row waits for {self.machine.monotonic() - oldest} s, though the store works")
 
     def _compare_bounds(self, app: App) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from contextlib import nullcontext
 from dataclasses import replace
 from itertools import count
 from typing import Any
@@ -134,6 +135,16 @@ def agenda_grows(patch: pytest.MonkeyPatch) -> None:
     patch.setattr(Agenda, "change_grid", leaves_more)
 
 
+def result_after_its_slot(patch: pytest.MonkeyPatch) -> None:
+    """A probe whose slot has ended otherwise says what it found all the same."""
+    patch.setattr(Scheduler, "claim", lambda *_: True)
+
+
+def registered_unheld(patch: pytest.MonkeyPatch) -> None:
+    """Accounting passes the instant as of which checks are still being registered."""
+    patch.setattr(Scheduler, "hold", lambda self, at: nullcontext())
+
+
 # --- history ------------------------------------------------------------------------------------------
 
 
@@ -169,6 +180,19 @@ def row_lost_in_the_buffer(patch: pytest.MonkeyPatch) -> None:
             put(self, event)
 
     patch.setattr(Buffer, "put", loses)
+
+
+def dropped_without_a_gap(patch: pytest.MonkeyPatch) -> None:
+    """Rows that found no room are counted, but their slots are not in a gap."""
+    patch.setattr(Buffer, "_take_gaps", lambda self: [])
+
+
+def accounted_past_what_waits(patch: pytest.MonkeyPatch) -> None:
+    """A batch accounts for rows that are only in the next one."""
+    take = Buffer.take
+    patch.setattr(
+        Buffer, "take", lambda self, limit, until: replace(take(self, limit, until), accounted_until=until)
+    )
 
 
 def restart_forgets_the_gap(patch: pytest.MonkeyPatch) -> None:
@@ -264,11 +288,15 @@ PLANTED: Mapping[str, Plant] = {
         probed_twice_at_once,
         capacity_lost,
         gap_not_recorded,
+        result_after_its_slot,
+        registered_unheld,
         agenda_grows,
         acknowledged_before_the_commit,
         sent_again_as_new,
         accounted_too_far,
         row_lost_in_the_buffer,
+        dropped_without_a_gap,
+        accounted_past_what_waits,
         restart_forgets_the_gap,
         clock_set_back_repeats_slots,
         status_forgotten_at_restart,

@@ -97,7 +97,8 @@ class Watch:
     def judge_skip(self, event: SlotSkipped) -> None:
         """Why a slot is skipped is known, too."""
         late = (self.clock.now() - event.slot) / SECOND
-        if event.reason is SkipReason.OVERLAP and not self.under_way[event.check_id]:
+        busy = self.under_way[event.check_id]
+        if event.reason is SkipReason.OVERLAP and not busy and not self._held_up(late):
             self.breaks(f"{event} though no probe of it is under way")
         if event.reason is SkipReason.OVERLOAD and not self._held_up(late):
             self.breaks(f"{event}, and nothing held it up")

@@ -49,8 +49,8 @@ FULL = Effort(
 )
 QUICK = Effort(
     seeds=8,
-    size=Size(checks=30, seconds=600),
-    hashed=Size(checks=10, seconds=200),
+    size=Size(checks=20, seconds=400),
+    hashed=Size(checks=5, seconds=120),
     plants=("lost_wake_up", "slot_dropped", "acknowledged_before_the_commit", "counters_reset_at_reload"),
     plant_size=Size(checks=20, seconds=600),
     speed=0,  # others run beside it, and a start counts for much of it

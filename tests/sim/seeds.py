@@ -17,11 +17,12 @@ import pytest
 import structlog
 
 from tests.sim import loops
-from tests.sim.faults import STALLS_EVERY, STEP_SECONDS
+from tests.sim.faults import BATCHES, CAPACITIES, STALLS_EVERY, STEP_SECONDS
 from tests.sim.machine import Machine
 from tests.sim.world import Size, World
 from watchbill.ports import Execute
 from watchbill.probes import make_execute
+from watchbill.storage.writer import HistoryWriter
 
 
 @dataclass(frozen=True)
@@ -59,6 +60,9 @@ def simulate(seed: int, size: Size) -> Told:
             patch.setattr("watchbill.reload.anyio", busy)
             patch.setattr("watchbill.app.anyio", busy)
 
+        if "narrowness" not in size.without:
+            _make_narrow(patch, Random(f"{seed} narrowness"))
+
         async def main() -> World:
             world = World(seed, size, machine, watch)
             world.file.slow = slow
@@ -76,6 +80,16 @@ def simulate(seed: int, size: Size) -> Told:
         broken_after=world.broken_after,
         trace=tuple(world.story),
     )
+
+
+def _make_narrow(patch: pytest.MonkeyPatch, random: Random) -> None:
+    capacity, batch = random.choice(CAPACITIES), random.choice(BATCHES)
+    if capacity is not None:
+        defaults = HistoryWriter.__init__.__kwdefaults__ or {}
+        patch.setitem(defaults, "capacity", capacity)
+    if batch is not None:
+        patch.setattr("watchbill.storage.writer.LARGEST_BATCH", batch)
+        patch.setattr("watchbill.storage.writer.FLUSH_ROWS", batch)
 
 
 def _unwatched(*_: object, **__: object) -> Execute:

@@ -18,6 +18,7 @@ from tests.sim.life import Life
 from tests.sim.loops import Backend
 from tests.sim.machine import Machine
 from tests.sim.network import SimulatedNetwork
+from tests.sim.scrape import check_of, read
 from tests.sim.store import Store
 from watchbill.agenda import Entry, Running
 from watchbill.app import App, open_app
@@ -67,6 +68,7 @@ class World:
         self.network = SimulatedNetwork(self._drawn_for("network"), self.machine.monotonic, targets=TARGETS)
         self.store = Store(self._drawn_for("store"), self.machine.monotonic)
         self.file = File(self._drawn_for("file"), self.size.checks, dense=self.size.dense)
+        self.file.stand_still = self.machine.stand_still
         self.digest = hashlib.blake2b(digest_size=8)
 
     def _drawn_for(self, what: str) -> Random:
@@ -205,6 +207,8 @@ class World:
                     people.start_soon(self._reload, life, app)
             case "manual":
                 people.start_soon(self._run_now, app)
+            case "scrapes":
+                people.start_soon(self._expose, life, app)
             case "heartbeats":
                 people.start_soon(self._call_in, app)
             case _:
@@ -237,6 +241,15 @@ class World:
 
     async def _run_now(self, app: App) -> None:
         await self._unless_gone(app.bus.send(ExecuteChecks((self.random.choice(list(app.board.checks)),))))
+
+    async def _expose(self, life: Life, app: App) -> None:
+        """A scrape that lets others run in between shows every check that was there all the time."""
+        before = set(app.board.checks)
+        _, parts = await app.metrics.expose("application/openmetrics-text")
+        lasting = before & app.board.checks.keys()
+        shown = {check_of(key) for key in read(b"".join(parts).decode())}
+        if not lasting <= shown:
+            life.breaks(f"a scrape lacks {sorted(lasting - shown)}")
 
     async def _call_in(self, app: App) -> None:
         for check_id, state in list(app.board.checks.items()):

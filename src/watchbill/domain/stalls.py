@@ -35,10 +35,13 @@ def judge(result: Result, check: Check, stalls: Sequence[Stall]) -> Result:
     within = [stall for stall in stalls if stall.begin < end and stall.end > start]
     if not within:
         return result
-    lost = sum(min(stall.end, end) - max(stall.begin, start) for stall in within)
+    overlaps = [min(stall.end, end) - max(stall.begin, start) for stall in within]
+    lost = sum(overlaps)
     marked = replace(result, facts={**result.facts, STALLED: lost / SECOND})
-    if any(stall.end - stall.begin > LONG for stall in within):
-        return _unknown(marked, lost)
+    for stall, overlap in zip(within, overlaps, strict=True):
+        # A probe that shares no more with it began once it was over, a turn before that was seen.
+        if stall.end - stall.begin > LONG and overlap > UNSEEN:
+            return _unknown(marked, lost)
     if result.outcome is Outcome.FAILURE and _might_have_met(result, check, within, lost):
         return _unknown(marked, lost)
     return marked
