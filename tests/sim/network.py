@@ -98,6 +98,10 @@ class SimulatedNetwork:
     def nameserver(self) -> tuple[str, int]:
         return self.targets[0].address, 53
 
+    def way_lost(self, address: str, source: str | None) -> str | None:
+        """A :data:`~watchbill.ports.WayLost`."""
+        return "no route" if self.trouble.present is Trouble.NO_ROUTE else None
+
     # --- for connections ----------------------------------------------------------------------------
 
     async def answer(self, target: Target) -> Behaviour:

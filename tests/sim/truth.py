@@ -24,7 +24,7 @@ _ALIKE: Mapping[Behaviour, Reason | None] = {
     Behaviour.HANGS: Reason.CONNECT_TIMEOUT,
     Behaviour.SILENT: Reason.TIMEOUT,
     Behaviour.NO_NAME: Reason.DNS,
-    Behaviour.NAME_HANGS: Reason.TIMEOUT,
+    Behaviour.NAME_HANGS: Reason.RESOLVER,
 }
 _OVER_TLS = {
     Behaviour.ERRORS: Reason.CERTIFICATE,
@@ -110,21 +110,23 @@ def contradiction(result: Result, check: Check, truth: Meanwhile) -> str | None:
     if any(seconds > CERTAIN_STALL_SECONDS for seconds in truth.stalls):
         return f"{result.reason or 'success'}, though everything stood still for {max(truth.stalls)} s"
     own = {OWN_SIDE[trouble] for trouble in truth.troubles if trouble is not Trouble.NONE}
+    if truth.touched_by_stall or Behaviour.NAME_HANGS in truth.behaviours:
+        own.add(Reason.RESOLVER)  # a lookup that took the time says nothing of the target
     if result.reason in OWN_REASONS:
         return (
             None if result.reason in own else f"{result.reason}, though nothing was wrong with this machine"
         )
-    return _misjudged(result, check, truth, own)
+    return _misjudged(result, check, truth)
 
 
-def _misjudged(result: Result, check: Check, truth: Meanwhile, own: Collection[Reason]) -> str | None:
+def _misjudged(result: Result, check: Check, truth: Meanwhile) -> str | None:
     seen = " and ".join(truth.behaviours)
     if result.reason not in _allowed(check, truth):
         return f"{result.reason or 'success'}, though it {seen}"
     took = result.duration_seconds - sum(truth.stalls)
     if result.outcome is Outcome.SUCCESS and took > check.timeout.total_seconds() + 0.1 and not truth.stalls:
         return f"a success of {took} s"
-    lasting = len(truth.troubles) == 1 and own and not _is_kept(check)
+    lasting = len(truth.troubles) == 1 and Trouble.NONE not in truth.troubles and not _is_kept(check)
     if lasting and not _OF_THE_NAME & set(truth.behaviours):
         return f"{result.outcome}, though {' and '.join(truth.troubles)}"
     return None

@@ -140,6 +140,7 @@ class World:
             load_config=self.file.load,
             offload=inline,
             judge=judge_inline,
+            way_lost=self.network.way_lost,
         )
         loaded = self.file.newest()
         async with open_app(loaded, ports, recorder=life.hear) as app:
