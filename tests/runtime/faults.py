@@ -27,8 +27,7 @@ QUICKLY = (
     "no descriptor left",
     "a deaf name server",
     "no address",
-    "a long stop of the process",
-    "a short stall of the event loop",
+    "a long stall of the event loop",
 )
 RECOVERED_WITHIN_SECONDS = 5.0
 MOST_STARTS = 2

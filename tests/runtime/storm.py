@@ -12,6 +12,7 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 
 import psutil
@@ -25,6 +26,8 @@ from tests.runtime.target import target
 SIGNALS = 1000
 GENERATIONS = 100
 SECONDS = 1.0
+WISHES = 2
+LOST_AFTER_SECONDS = 15.0
 STEADY = [f"steady-{number}" for number in range(100)]
 OTHERS = 60
 GROWTH_BYTES = 24 << 20
@@ -41,20 +44,22 @@ class Findings:
     signals: int = 0
     seconds: list[float] = field(default_factory=list)
     generations: list[Generation] = field(default_factory=list)
+    wishes: int = 0
     won: int = 0
     settled_seconds: list[float] = field(default_factory=list)
     rejected: int = 0
     scrapes: int = 0
     backwards: list[str] = field(default_factory=list)
     usage: list[tuple[int, int, int]] = field(default_factory=list)
-    """After each storm, once its workers have ended: bytes of memory, descriptors, threads."""
+    """Before the first storm and after each: bytes of memory, descriptors, threads."""
 
 
 def prove(folder: Path, *, full: bool) -> list[Claim]:
-    return run(folder, storms=10 if full else 2, seed=4)
+    return run(folder, storms=10, seed=4) if full else run(folder, storms=1, seed=4, busy=True)
 
 
-def run(folder: Path, *, storms: int, seed: int) -> list[Claim]:
+def run(folder: Path, *, storms: int, seed: int, busy: bool = False) -> list[Claim]:
+    """``busy``: the machine may be doing other work, so that a slot may be skipped; it must be accounted for all the same."""
     found, chance, port = Findings(seed), random.Random(seed), free_port()
     config = folder / "checks.yaml"
     first = generation(0, chance, steady=STEADY, others=OTHERS, port=port, last=True)
@@ -64,13 +69,16 @@ def run(folder: Path, *, storms: int, seed: int) -> list[Claim]:
         running.until("every check was probed in a slot", lambda: len(_counters(running)) == len(STEADY))
         begun = _now()
         with _watched(running, found):
+            _weigh(running, found)
             for _ in range(storms):
                 _storm(running, config, chance, port, found)
+                for _ in range(WISHES):
+                    _wish(running, config, chance, port, found)
                 _mistake(running, config, found)
         ended = _now()
         time.sleep(1)  # what was due has ended
         code = running.stop()
-    return [*_claims(folder, running, found, begun, ended), _ended_well(code)]
+    return [*_claims(folder, running, found, begun, ended, busy=busy), _ended_well(code)]
 
 
 # --- a storm ------------------------------------------------------------------------------------------
@@ -98,13 +106,47 @@ def _storm(running: Exporter, config: Path, chance: random.Random, port: int, fo
         each.write(config, lambda index=index: signal(index * every + every - 1))  # type: ignore[misc]
         signal((index + 1) * every)
     found.seconds.append(time.monotonic() - begun)
-    last = time.monotonic()
-    running.until("the last generation runs", lambda: _digest(running) == wanted)
-    found.settled_seconds.append(time.monotonic() - last)
-    found.won += 1
+    _wins(running, wanted, found)
     found.storms += 1
     found.signals += sent
     found.generations += coming
+
+
+def _wish(running: Exporter, config: Path, chance: random.Random, port: int, found: Findings) -> None:
+    """Two generations: the second comes when the first was just read, and is not yet in force."""
+    process = psutil.Process(running.process.pid)
+    unread = 0
+    for late in (False, True):
+        number = found.generations[-1].number + 1
+        each = generation(number, chance, steady=STEADY, others=OTHERS, port=port, last=True)
+        found.generations.append(each)
+        if late:
+            running.until("a reload is under way", process.children)
+            # Reading a file for the first time since it was written notes when, on most file systems.
+            running.until("it was read", partial(_was_read, config, unread, process))
+        each.write(config, lambda: None)
+        unread = config.stat().st_atime_ns
+        running.hang_up()
+    found.wishes += 1
+    _wins(running, each.digest(config.parent), found)
+
+
+def _was_read(config: Path, unread: int, reloading: psutil.Process) -> bool:
+    return config.stat().st_atime_ns != unread or not reloading.children()
+
+
+def _wins(running: Exporter, wanted: str | None, found: Findings) -> None:
+    last = time.monotonic()
+    try:
+        running.until(
+            "the last generation runs", lambda: _digest(running) == wanted, seconds=LOST_AFTER_SECONDS
+        )
+    except AssertionError:
+        running.hang_up()  # so that the rest can go on
+        running.until("the last generation runs at last", lambda: _digest(running) == wanted)
+    else:
+        found.settled_seconds.append(time.monotonic() - last)
+        found.won += 1
 
 
 def _mistake(running: Exporter, config: Path, found: Findings) -> None:
@@ -115,8 +157,12 @@ def _mistake(running: Exporter, config: Path, found: Findings) -> None:
     running.hang_up()
     running.until("it is rejected", lambda: running.total("watchbill_config_last_reload_successful") == 0)
     found.rejected += _digest(running) == before
+    _weigh(running, found)
+
+
+def _weigh(running: Exporter, found: Findings) -> None:
     process = psutil.Process(running.process.pid)
-    running.until("its worker has ended", lambda: not process.children())
+    running.until("no worker is left", lambda: not process.children())
     descriptors = min(_descriptors(process) for _ in range(10))  # a probe under way has one
     found.usage.append((process.memory_info().rss, descriptors, process.num_threads()))
 
@@ -163,7 +209,9 @@ def _digest(running: Exporter) -> str:
 # --- what came of it ----------------------------------------------------------------------------------
 
 
-def _claims(folder: Path, running: Exporter, found: Findings, begun: int, ended: int) -> list[Claim]:
+def _claims(
+    folder: Path, running: Exporter, found: Findings, begun: int, ended: int, *, busy: bool
+) -> list[Claim]:
     history = read(running.storage)
     schedule = held_against_the_grid(history, STEADY, begun, ended)
     kept = [row for row in history.within(begun, ended) if row.check.startswith("steady-")]
@@ -188,14 +236,19 @@ def _claims(folder: Path, running: Exporter, found: Findings, begun: int, ended:
             f"{storms}; {schedule.expected:,} slots of {len(STEADY)} checks",
             f"{schedule}; {len(failed)} not probed; begun {late:.2f} s after the slot at most",
             "0, 0, 0; 0",
-            holds=enough and schedule.exact and not failed and not history.unaccounted and not respanned,
+            holds=enough
+            and (schedule.exact or busy)
+            and not schedule.doubled
+            and (not failed or busy)
+            and not history.unaccounted
+            and not respanned,
         ),
         Claim(
             "the last generation wins",
-            f"{found.storms} storms, {len(reloaded)} reloads",
-            f"{found.won} won, {max(found.settled_seconds):.2f} s after the last signal at most",
-            f"{found.storms}",
-            holds=enough and found.won == found.storms,
+            f"{found.storms} storms, and {found.wishes} times one more while one was being read; {len(reloaded)} reloads",
+            f"{found.won} won, {max(found.settled_seconds, default=0):.2f} s after the last signal at most",
+            f"{found.storms + found.wishes}",
+            holds=enough and found.won == found.storms + found.wishes,
         ),
         Claim(
             "only whole configurations run",
@@ -221,7 +274,7 @@ def _claims(folder: Path, running: Exporter, found: Findings, begun: int, ended:
         Claim(
             "a storm leaves nothing behind",
             f"{found.storms} storms",
-            f"{(max(memory) - memory[0]) / 1e6:+.1f} MB, {more[0]:+} descriptors, {more[1]:+} threads after the first",
+            f"{(max(memory) - memory[0]) / 1e6:+.1f} MB, {more[0]:+} descriptors, {more[1]:+} threads",
             f"under {GROWTH_BYTES >> 20} MB, {MOST_MORE} and {MOST_MORE}",
             holds=len(memory) > 1 and max(memory) - memory[0] < GROWTH_BYTES and max(more) <= MOST_MORE,
         ),

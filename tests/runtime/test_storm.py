@@ -1,4 +1,4 @@
-"""Two storms of reloads; `make prove` has ten."""
+"""A storm of reloads; `make prove` has ten."""
 
 from pathlib import Path
 

@@ -12,7 +12,7 @@ import subprocess
 import threading
 import time
 from collections.abc import Callable, Iterator
-from contextlib import ExitStack, contextmanager, suppress
+from contextlib import ExitStack, closing, contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -144,6 +144,7 @@ def watched(running: Exporter, watcher: Watcher) -> Iterator[None]:
                 watcher.look(_samples(connection.getresponse().read().decode()))
             except (OSError, http.client.HTTPException):
                 connection.close()  # and open a new one
+        connection.close()
 
     thread = threading.Thread(target=watch, name="watcher")
     thread.start()
@@ -223,5 +224,6 @@ def knock(world: World, times: int = 5) -> None:
     for _ in range(times):
         with suppress(OSError):
             connection = http.client.HTTPConnection("127.0.0.1", WEB, timeout=0.1)
-            connection.request("GET", "/-/healthy")
-            connection.getresponse()
+            with closing(connection):
+                connection.request("GET", "/-/healthy")
+                connection.getresponse()

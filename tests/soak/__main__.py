@@ -7,7 +7,7 @@ import sys
 import tempfile
 from pathlib import Path
 
-from tests.soak.load import Soak
+from tests.soak.load import Soak, short
 from tests.soak.proof import claims, soaked
 
 
@@ -18,11 +18,11 @@ def main() -> int:
     parser.add_argument("--checks", type=int, default=usual.checks)
     parser.add_argument("--interval", type=int, default=usual.interval_seconds, help="seconds")
     asked = parser.parse_args()
-    soak = Soak(
-        checks=asked.checks,
-        interval_seconds=asked.interval,
-        seconds=asked.minutes * 60,
-        warm_up_seconds=min(usual.warm_up_seconds, asked.minutes * 20),
+    declared = {"checks": asked.checks, "interval_seconds": asked.interval}
+    soak = (
+        short(asked.minutes, **declared)
+        if asked.minutes < 10
+        else Soak(seconds=asked.minutes * 60, **declared)
     )
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)

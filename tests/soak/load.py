@@ -34,6 +34,13 @@ class Soak:
     scrape_seconds: float = 15.0
     reload_seconds: float = 60.0
     warm_up_seconds: float = 120.0
+    growth_share: float = 0.05
+    """How much more memory there may be at its end than at its beginning. A short run has not settled."""
+
+
+def short(minutes: float, **other: int) -> Soak:
+    """One of some minutes."""
+    return Soak(seconds=minutes * 60, warm_up_seconds=minutes * 20, growth_share=0.2, **other)
 
 
 @dataclass

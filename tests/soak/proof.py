@@ -15,12 +15,11 @@ from bench.targets import open_targets, server
 from tests.exporter import exporter, free_port
 from tests.proof import Claim
 from tests.runtime.history import SECOND, History, held_against_the_grid, read
-from tests.soak.load import Load, Soak, a_load, flapping, reloading
+from tests.soak.load import Load, Soak, a_load, flapping, reloading, short
 from tests.soak.watch import Watched, drift, slope_per_hour, watched
 
 LAG = "watchbill_event_loop_lag_seconds"
 LAG_SECONDS = 0.05
-GROWTH_SHARE = 0.05
 MOST_MORE = 30
 """Descriptors: as many as probes that happen to be under way; threads: none to speak of."""
 MOST_LINES_A_RELOAD = 5
@@ -45,7 +44,7 @@ class Found:
 
 def prove(folder: Path, *, full: bool) -> list[Claim]:
     """In full twenty minutes, else two."""
-    return claims(soaked(folder, Soak() if full else Soak(seconds=120, warm_up_seconds=40)))
+    return claims(soaked(folder, Soak() if full else short(2)))
 
 
 def soaked(folder: Path, soak: Soak) -> Found:
@@ -128,8 +127,8 @@ def _growth(found: Found) -> list[Claim]:
             tried,
             f"{min(rss) / 1e6:.0f} to {max(rss) / 1e6:.0f} MB; {grown / 1e6:+.1f} MB from the first third to the last "
             f"({slope / 1e6:+.0f} MB an hour by least squares)",
-            f"under {GROWTH_SHARE:.0%} of it",
-            holds=len(samples) > 2 and grown < GROWTH_SHARE * min(rss),
+            f"under {found.soak.growth_share:.0%} of it",
+            holds=len(samples) > 2 and grown < found.soak.growth_share * min(rss),
         ),
         Claim(
             "descriptors, threads and tasks do not pile up",

@@ -250,16 +250,23 @@ class Resolver:
         raise self._unanswered(query, inquiry)
 
     async def _confirm(self, query: Query, conf: ResolvConf, inquiry: _Inquiry) -> tuple[str, Reply] | None:
-        """Ask once more, all at once, and beside it another question: who says nothing to either is out of order.
+        """Ask once more, after another question: who says nothing to either is out of order.
 
-        Asked at the same time both meet the same fate, so that an outage that begins or ends between two lookups is
-        not taken for silence about one name. Who has failed is asked the other question alone.
+        Who answers the other one was there just before this one is asked again, so that an outage that begins or ends
+        between two lookups is not taken for silence about one name. Who has failed is asked the other question alone.
         """
         found: list[tuple[str, Reply]] = []
+        within = anyio.current_effective_deadline() - anyio.current_time()
+        within = min(within, CONFIRMED_WITHIN_SECONDS) / 2
 
-        async def again(server: str) -> None:
+        async def once_more(server: str) -> None:
+            with anyio.move_on_after(within):
+                if await self._answers_another(server, query, good=bool(failed)):
+                    inquiry.others_answered.append(server)
+            if failed:
+                return
             try:
-                answer = await self._ask(server, query, inquiry, within=conf.timeout_seconds)
+                answer = await self._ask(server, query, inquiry, within=within)
             except NetworkError as error:
                 inquiry.fatal.append((error.reason, error.message))
                 return
@@ -267,17 +274,10 @@ class Resolver:
                 found.append((server, answer))
                 group.cancel_scope.cancel()
 
-        async def another(server: str) -> None:
-            if await self._answers_another(server, query, good=server in inquiry.failed):
-                inquiry.others_answered.append(server)
-
         failed = tuple(inquiry.failed)
-        with anyio.move_on_after(CONFIRMED_WITHIN_SECONDS):
-            async with anyio.create_task_group() as group:
-                for server in failed or conf.nameservers:
-                    group.start_soon(another, server, name=f"ask {server} for another name")
-                    if not failed:
-                        group.start_soon(again, server, name=f"ask {server} again")
+        async with anyio.create_task_group() as group:
+            for server in failed or conf.nameservers:
+                group.start_soon(once_more, server, name=f"ask {server} once more")
         if inquiry.fatal and not found:
             raise NetworkError(*inquiry.fatal[0])
         return found[0] if found else None
