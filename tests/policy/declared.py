@@ -93,8 +93,16 @@ def declare(world: World) -> dict[str, Any]:
         "timeout": "1s",
         "labels": {"planted": f"{MARK}{PLANTED:03}"},
     }
+    world.environ["LC_PLANTED"] = f"{MARK}{PLANTED:03}"  # workers get it
+    large = {
+        "type": "http",
+        "url": f"http://127.0.0.1:{world.port()}/",
+        "expect": {"json": {"$[0]": 1}},
+        "timeout": "60s",
+        "description": "Too large for the event loop, so that a worker judges it",
+    }
     defaults = {"timeout": "2s", "interval": "1h"}
-    return {"version": 1, "defaults": defaults, "checks": {PLANTED_ID: planted, **checks}}
+    return {"version": 1, "defaults": defaults, "checks": {PLANTED_ID: planted, "large": large, **checks}}
 
 
 def _ways(leaf: Leaf) -> Iterator[str]:

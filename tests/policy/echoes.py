@@ -19,6 +19,7 @@ from tests.policy.declared import Case
 from tests.servers import Authority, Caller, response
 
 MOST_TEXT = 250
+LARGE = b"[" + b"1," * 100_000 + b"1]"
 
 
 class Ports:
@@ -86,7 +87,7 @@ async def _converse(case: Case | None, reader: asyncio.StreamReader, writer: asy
     caller = Caller(reader, writer)
     try:
         if case is None:
-            await caller.say(response())
+            await caller.say(response(LARGE))
         elif case.declared["type"] == "tcp":
             await caller.say("\n".join(spellings(case.value)).encode())
         else:

@@ -24,7 +24,7 @@ ASKED_SINGLY = 6
 SHOWN = 20
 KINDS = (
     "log", "GET /metrics", "GET /api/v1/checks ", "GET /api/v1/config ", "GET / ", "plan", "probe", "reload", "rejected reload",
-    "table", "parquet", "errors of the loader", "validate",
+    "table", "parquet", "environment of worker", "errors of the loader", "validate",
 )  # fmt: skip
 """Beginnings of the outputs that must show what is no secret."""
 
@@ -140,8 +140,14 @@ def _write(file: Path, declared: dict[str, Any]) -> None:
 def _put_out(run: Run, *, full: bool) -> Iterator[dict[str, bytes]]:
     """One kind of output after the other; the exporter is stopped on the way."""
     running = run.exporter
-    running.until("everything is probed", lambda: _all_probed(running))
-    yield outputs.of_processes(running)
+    processes: dict[str, bytes] = {}
+
+    def probed() -> bool:
+        processes.update(outputs.of_processes(running))  # a worker may be gone when all is done
+        return _all_probed(running)
+
+    running.until("everything is probed", probed)
+    yield processes
     ids = [case.check for case in run.world.cases]
     yield outputs.of_web(running, ids if full else ids[:: len(ids) // ASKED_SINGLY])
     yield _commands(run, full=full)
