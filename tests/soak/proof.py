@@ -56,8 +56,7 @@ def soaked(folder: Path, soak: Soak) -> Found:
         load = a_load(soak, folder / "checks.yaml", targets, silent=silent, flapping=flaps)
         running = stack.enter_context(exporter(load.file, folder, port=free_port()))
         ready = time.time()
-        seen = stack.enter_context(watched(running, every=soak.scrape_seconds))
-        with reloading(running, load):
+        with watched(running, every=soak.scrape_seconds) as seen, reloading(running, load):
             time.sleep(soak.seconds)
         ended = time.time()
         time.sleep(SETTLES_WITHIN)
