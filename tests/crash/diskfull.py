@@ -275,7 +275,7 @@ def prove(folder: Path, *, full: bool) -> list[Claim]:
     attacks: list[tuple[str, Callable[[], Findings]]] = [
         (
             "From its k-th write or sync on the disk takes nothing for a while",
-            lambda: run(folder / "points", FULL_POINTS if full else 6, seed=1),
+            lambda: run(folder / "points", FULL_POINTS if full else 4, seed=1),
         )
     ]
     if full:

@@ -28,7 +28,10 @@ from watchbill.domain.errors import StorageError
 HANG_GUARD_SECONDS = 60.0
 MOMENTS = "rrsrrrssr"
 """r: killed while it writes, s: while it opens the store. A third, and one chain in nine."""
-LONGEST_WRITING_SECONDS = 1.5
+MOST_BATCHES = 110
+LONGEST_WRITING_SECONDS = (
+    0.03  # after the last of them: a commit or two, so that the kill falls anywhere in one
+)
 LONGEST_OPENING_SECONDS = 0.08
 LOG_BYTES = (16_000_000, 60_000, 300_000)
 FULL_WRITERS, FULL_EXPORTERS = 170, 30
@@ -98,7 +101,11 @@ def _kill_one(
     theirs.close()
     lines = Lines(ours.fileno())
     try:
-        lines.until("opening" if in_start_up else "ack")
+        if in_start_up:
+            lines.until("opening")
+        else:
+            for _ in range(chance.randint(1, MOST_BATCHES)):
+                lines.until("ack")
         lines.during(chance.uniform(0.0, LONGEST_OPENING_SECONDS if in_start_up else LONGEST_WRITING_SECONDS))
     finally:
         process.kill()

@@ -15,23 +15,24 @@ class Lines:
     def __init__(self, descriptor: int) -> None:
         self._descriptor = descriptor
         self._rest = b""
+        self._at = 0
         self.heard: list[str] = []
         self.ended = False
 
     def until(self, beginning: str, *, seconds: float = HANG_GUARD_SECONDS) -> str | None:
-        """The first line yet to come that begins so; ``None`` where the other side ended before."""
+        """The next line that begins so, after the one found last; ``None`` where the other side ended before."""
         deadline = time.monotonic() + seconds
-        at = len(self.heard)
-        while not self.ended:
-            for line in self.heard[at:]:
-                at += 1
-                if line.startswith(beginning):
-                    return line
+        while True:
+            while self._at < len(self.heard):
+                self._at += 1
+                if self.heard[self._at - 1].startswith(beginning):
+                    return self.heard[self._at - 1]
             left = deadline - time.monotonic()
+            if self.ended:
+                return None
             if left <= 0:
                 raise AssertionError(f"never said: {beginning}; the last lines were {self.heard[-5:]}")
             self._read(left)
-        return None
 
     def during(self, seconds: float) -> None:
         """Listen for so long, or until the other side ends."""
