@@ -25,6 +25,10 @@ SECTIONS: dict[str, str] = {
     "hostile": "tests.hostile.proof",
     "web": "tests.fuzz.web",
     "configs": "tests.fuzz.configs",
+    "secrets": "tests.policy.secrets",
+    "reach": "tests.policy.reach",
+    "calls": "tests.policy.calls",
+    "dependencies": "tests.policy.dependencies",
 }
 
 
