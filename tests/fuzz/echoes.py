@@ -280,7 +280,12 @@ def _look_at_metrics(
     counts: list[Counter[str]] = []
     for read, exposed in ((read_text, text), (read_openmetrics, openmetrics)):
         counts.append(Counter())
-        for family in read(exposed.decode()):
+        try:
+            families = list(read(exposed.decode()))
+        except ValueError as error:
+            found.problems.append(f"an exposition does not parse: {error}")
+            continue
+        for family in families:
             for sample in family.samples:
                 counts[-1][sample.labels.get("check", "")] += 1
                 found.samples += 1

@@ -10,17 +10,19 @@ from statistics import median
 
 from tests.hostile.attack import Findings, Pace, Run, attack, percentiles
 from tests.proof import Claim
+from watchbill.workers.judge import MOST_KEPT_BYTES
+from watchbill.workers.judging import MOST_WORKERS
 
 LATE_SECONDS = 0.1
 GROWN_BYTES = 16 << 20
-MOVED_MILLISECONDS = {True: (5.0, 25.0), False: (50.0, 500.0)}
+MOVED_MILLISECONDS = {True: (5.0, 25.0), False: (500.0, 2000.0)}
 """Of the ordinary checks' p50 and p99 delay, in full and quick: what a run without attackers differs by from the next on two
 cores, and where other tests share them."""
 FAILED_SHARE = {True: 0.0, False: 0.05}
 STARVED = {"stall", "overlap", "overload", "timeout", "connect_timeout"}
 """What a quick run may show as well where other tests take the time."""
 FEWEST_SERVERS, FEWEST_ROUNDS = 60, 2
-FULL = Pace(every=1, interval=10, calm=60, warm_up=40, attack=200, after=30)
+FULL = Pace(every=1, interval=10, calm=30, warm_up=25, attack=130, after=15)
 QUICK = Pace(every=3, interval=3, calm=3, warm_up=3.5, attack=6.5, after=1)
 
 
@@ -54,15 +56,19 @@ def _enough(found: Findings) -> bool:
 
 
 def _reasons(found: Findings, *, strict: bool) -> Claim:
-    runs, wrong = _by_target(found), []
+    """Unless ``strict``, other tests may have taken the time of half of them, in every round."""
+    runs, wrong, starved = _by_target(found), [], []
     for target in found.hostile:
         others = Counter(
             run.reason or run.outcome for run in runs[target.check_id] if run.reason != target.reason
         )
-        starved = sum(others[reason] for reason in STARVED)
-        allowed = 0 if strict else min(starved, len(runs[target.check_id]) - 1)
-        if others.total() > allowed:
-            wrong.append(f"{target.name}: {dict(others)}, not {target.reason or 'success'}")
+        said = f"{target.name}: {dict(others)}, not {target.reason or 'success'}"
+        if others and (strict or others.keys() - STARVED):
+            wrong.append(said)
+        elif others.total() == len(runs[target.check_id]):
+            starved.append(said)
+    if len(starved) > len(found.hostile) / 2:
+        wrong += starved
     reasons = Counter(target.reason or "success" for target in found.hostile)
     return Claim(
         "each hostile check ends with its own reason",
@@ -96,19 +102,21 @@ def _in_time(found: Findings, *, strict: bool) -> Claim:
 
 
 def _memory(found: Findings) -> Claim:
-    """The exporter at its most against what is usual once every server was met. A worker holds what it judges, and is
-    replaced when it keeps too much: of those, what is usual at the end against what is usual at the beginning."""
+    """The exporter at its most against what is usual once every server was met. A worker is replaced when it holds too much
+    after a body, so of those only what is usual is bounded."""
     usual = median(own for own, _ in found.warming[len(found.warming) // 2 :])
     most = max(own for own, _ in found.memory) - usual
     third = max(1, len(found.memory) // 3)
-    first, last = (median(map(sum, part)) for part in (found.memory[:third], found.memory[-third:]))
+    first, last = (
+        median(workers for _, workers in part) for part in (found.memory[:third], found.memory[-third:])
+    )
     return Claim(
         "hostile targets fill no memory",
         _tried(found),
-        f"the exporter at most {_mebibytes(most)} over its usual {usual / (1 << 20):.0f} MB; with its workers "
-        f"{_mebibytes(last - first)} from the first third to the last",
-        f"less than {GROWN_BYTES >> 20} MB each, after the first rounds",
-        _enough(found) and most < GROWN_BYTES and last - first < GROWN_BYTES,
+        f"the exporter at most {_mebibytes(most)} over its usual {usual / (1 << 20):.0f} MB; its workers usually "
+        f"{first / (1 << 20):.0f} MB in the first third, {last / (1 << 20):.0f} MB in the last",
+        f"the exporter less than {GROWN_BYTES >> 20} MB more than after the first rounds, its workers within their limit",
+        _enough(found) and most < GROWN_BYTES and last <= MOST_WORKERS * MOST_KEPT_BYTES,
     )
 
 

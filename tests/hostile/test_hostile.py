@@ -1,4 +1,4 @@
-"""Two rounds of every hostile server at once; `python -m tests.hostile` does thirty."""
+"""Two rounds of every hostile server at once; `python -m tests.hostile` does twelve."""
 
 from pathlib import Path
 
