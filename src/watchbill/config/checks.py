@@ -37,6 +37,8 @@ MOST_REFERENCES = 200
 """In one check."""
 MOST_MISSES = 50
 """How many unknown services get a suggestion: to search thousands of names takes a while."""
+LONGEST_PATH = 200
+"""As it is quoted in a message."""
 MOST_NAMED_BYTES = 4 << 20
 """Of a file that a check names: a JSON Schema, a certificate, a key."""
 
@@ -295,14 +297,18 @@ def _bytes(real: str, path: str) -> bytes:
     try:
         return read_regular(real, MOST_NAMED_BYTES)
     except UnreadableError as error:
-        raise ValueError(f"the file {path} {error}") from None
+        raise ValueError(f"the file {_short(path)} {error}") from None
 
 
 def _text(real: str, path: str) -> str:
     try:
         return _bytes(real, path).decode("utf-8")
     except UnicodeDecodeError:
-        raise ValueError(f"the file {path} is not UTF-8 text") from None
+        raise ValueError(f"the file {_short(path)} is not UTF-8 text") from None
+
+
+def _short(path: str) -> str:
+    return path if len(path) <= LONGEST_PATH else f"{path[: LONGEST_PATH - 1]}…"
 
 
 def _secrets_in_sight(plain: Plain, path: str) -> list[Problem]:
