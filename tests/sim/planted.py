@@ -135,11 +135,6 @@ def agenda_grows(patch: pytest.MonkeyPatch) -> None:
     patch.setattr(Agenda, "change_grid", leaves_more)
 
 
-def result_after_its_slot(patch: pytest.MonkeyPatch) -> None:
-    """A probe whose slot has ended otherwise says what it found all the same."""
-    patch.setattr(Scheduler, "claim", lambda *_: True)
-
-
 def registered_unheld(patch: pytest.MonkeyPatch) -> None:
     """Accounting passes the instant as of which checks are still being registered."""
     patch.setattr(Scheduler, "hold", lambda self, at: nullcontext())
@@ -288,7 +283,6 @@ PLANTED: Mapping[str, Plant] = {
         probed_twice_at_once,
         capacity_lost,
         gap_not_recorded,
-        result_after_its_slot,
         registered_unheld,
         agenda_grows,
         acknowledged_before_the_commit,
