@@ -6,8 +6,8 @@ from collections.abc import Callable
 
 from pydantic import ValidationInfo
 
-MOST_INSTRUCTIONS = 1_500_000
-"""Of compiled patterns: about a second and a hundred megabytes."""
+MOST_INSTRUCTIONS = 1_000_000
+"""Of compiled patterns: about half a second and seventy megabytes."""
 
 
 class Effort:
