@@ -226,7 +226,8 @@ class FakeNetwork:
         await anyio.lowlevel.checkpoint()
         if not any(host == name for name, _ in self.servers):
             raise NetworkError(Reason.DNS, f"{host} has no address (NXDOMAIN)")
-        address = f"192.0.2.{1 + sorted({name for name, _ in self.servers}).index(host)}"
+        place = sorted({name for name, _ in self.servers}).index(host)
+        address = f"192.0.{2 + place // 254}.{1 + place % 254}"
         self._addresses[address] = host
         return address
 

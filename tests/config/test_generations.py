@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import time
 from collections.abc import Callable
@@ -93,6 +94,19 @@ def test_a_folder_that_never_stands_still_is_an_error(
     monkeypatch.setattr(Reading, "torn", lambda _: True)
     with pytest.raises(ConfigError, match="changed 5 times while it was read; try again"):
         load(config_map, environ={})
+
+
+def test_a_link_that_becomes_something_else_while_it_is_followed_is_no_riddle(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "real.yaml").write_text("version: 1\nchecks: {a: {type: icmp, host: x.example}}\n")
+    (tmp_path / "checks.yaml").symlink_to("real.yaml")
+
+    def gone(path: str) -> str:
+        raise OSError(errno.EINVAL, "Invalid argument")
+
+    monkeypatch.setattr(os, "readlink", gone)
+    assert list(load(tmp_path / "checks.yaml", environ={}).config.checks) == ["a"]
 
 
 def test_a_root_that_is_a_link_is_one_generation_too(tmp_path: Path) -> None:

@@ -119,11 +119,15 @@ def _again(verdict: Verdict, child: Child) -> str:
     return f"--file {kept.relative_to(Path.cwd()) if kept.is_relative_to(Path.cwd()) else kept}"
 
 
+QUICK_STEP = 3
+"""A quick look takes every third bomb; each takes a process of its own some hundred milliseconds."""
+
+
 def prove(folder: Path, *, full: bool) -> list[Claim]:
     """10,000 mutated configurations and the bombs, then 300 of them to a running exporter; or a few of each."""
     seed, count, streamed = 1, 10_000 if full else 300, 300 if full else 8
     mutated = run(((seed, number) for number in range(count)), folder / "mutated", jobs=2)
-    planted = [name for name in BOMBS if full or name not in HEAVY]
+    planted = list(BOMBS) if full else [name for name in BOMBS if name not in HEAVY][::QUICK_STEP]
     bombs = run(planted, folder / "bombs", jobs=2)
     chosen = _chosen(mutated, streamed)
     given = stream(folder / "stream", chosen)

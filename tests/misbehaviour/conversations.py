@@ -58,7 +58,7 @@ drip_headers = endless(b"X: y\r\n", pause=0.02)
 flood_headers = endless(b"x" * 65_536, after=OK + b"X: ")
 flood_interim = endless(b"HTTP/1.1 100 Continue\r\n\r\n", after=b"")
 endless_body = endless(b"x" * 65_536, after=OK + b"\r\n")
-endless_single_bytes = endless(b"1\r\nx\r\n", after=CHUNKED, pause=0)
+endless_single_bytes = endless(b"1\r\nx\r\n", after=CHUNKED, pause=0.0005)
 endless_trailers = endless(b"X: y\r\n" * 1000, after=CHUNKED + b"2\r\nok\r\n0\r\n")
 endless_empty_blocks = endless(EMPTY_BLOCKS, after=DEFLATED)
 """A deflate stream that never holds a byte."""

@@ -32,7 +32,7 @@ def _workers_find_the_tests(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def workers() -> list[int]:
-    return [child.pid for child in psutil.Process().children()]
+    return [child.pid for child in psutil.Process().children() if "watchbill.workers" in child.cmdline()]
 
 
 def expecting(**declared: object) -> HttpExpect:

@@ -14,6 +14,7 @@ import anyio
 import psutil
 import pytest
 
+from tests.workers.test_judging import workers
 from watchbill.config import load
 from watchbill.domain.checks import Check, parse_check
 from watchbill.domain.errors import ConfigError, WatchbillError
@@ -142,7 +143,7 @@ async def test_a_worker_that_stands_still_is_ended_and_the_next_load_works(
         patched.setattr(loading, "LONGEST_LOAD_SECONDS", 0.2)
         with pytest.raises(WatchbillError, match=r"took longer than .* nothing was changed"):
             await loader.load({})
-    assert psutil.Process().children() == []
+    assert workers() == []
     assert len((await loader.load({})).config.checks) == 3
 
 
@@ -150,7 +151,7 @@ async def test_cancelling_leaves_no_process(tmp_path: Path) -> None:
     loader = declare(tmp_path / "checks.yaml", 3)
     with anyio.move_on_after(0):
         await loader.load({})
-    assert psutil.Process().children() == []
+    assert workers() == []
 
 
 async def test_a_worker_stands_back_and_outlives_signals_that_are_for_the_exporter(tmp_path: Path) -> None:

@@ -50,7 +50,7 @@ class Reading:
     """Of each file when its reading began."""
 
     def __post_init__(self) -> None:
-        self._real_root = os.path.realpath(self.root)
+        self._real_root = real_path(self.root)
 
     def paths(self) -> list[str]:
         """Every file, folders' own before those of the folders in them, by name."""
@@ -84,10 +84,10 @@ class Reading:
 
         A file that was renamed over is not torn: what was read is the whole of the one before.
         """
-        if os.path.realpath(self.root) != self._real_root:
+        if real_path(self.root) != self._real_root:
             return True
         moved = any(
-            os.path.realpath(os.path.join(folder, GENERATION_LINK)) != generation  # noqa: PTH118
+            real_path(os.path.join(folder, GENERATION_LINK)) != generation  # noqa: PTH118
             for folder, generation in self._generations.items()
         )
         return moved or any(_written_to(path, state) for path, state in self._states.items())
@@ -97,7 +97,7 @@ class Reading:
         folder = os.path.dirname(path)  # noqa: PTH120
         data = os.path.join(folder, GENERATION_LINK)  # noqa: PTH118
         if folder not in self._generations and os.path.islink(data):  # noqa: PTH114 - a name too long is no link
-            self._generations[folder] = os.path.realpath(data)
+            self._generations[folder] = real_path(data)
         generation = self._generations.get(folder)
         if generation is None:
             return path
@@ -111,7 +111,7 @@ class Reading:
     def _walk(
         self, folder: str, depth: tuple[str, ...], above: frozenset[str]
     ) -> Iterator[tuple[str, tuple[str, ...]]]:
-        real = os.path.realpath(self.real(folder))
+        real = real_path(self.real(folder))
         if real in above or len(above) > 50:
             return
         try:
@@ -162,6 +162,14 @@ class Reading:
 
     def _problem(self, shown: str, message: str, line: int = 1, column: int = 1) -> None:
         self.problems.append(Problem(shown, line, column, message))
+
+
+def real_path(path: str) -> str:
+    """Where it leads. A link that becomes something else meanwhile leads nowhere else."""
+    try:
+        return os.path.realpath(path)
+    except OSError:
+        return path
 
 
 def _wait_until_still(descriptor: int) -> None:

@@ -226,8 +226,10 @@ def _not_closed(token: str, rest: str) -> Part:
 
 
 def _short(reference: str) -> str:
-    """As it is quoted in a message, which says more than that."""
-    return reference if len(reference) <= LONGEST_QUOTED else reference[: LONGEST_QUOTED - 1] + "…"
+    """As it is quoted in a message, which says more than that: with the end of a path, which tells files apart."""
+    if len(reference) <= LONGEST_QUOTED:
+        return reference
+    return f"{reference[: LONGEST_QUOTED // 2]}…{reference[1 - LONGEST_QUOTED // 2 :]}"
 
 
 def _refused(problem: str) -> Interpolated:

@@ -6,9 +6,10 @@ work tree that belongs to somebody else is as good as our own.
 
 from __future__ import annotations
 
-import os
 import re
 from pathlib import Path
+
+from watchbill.config.files import real_path
 
 _COMMIT = re.compile(r"[0-9a-f]{40}([0-9a-f]{24})?")
 _REFERENCE = re.compile(r"refs/[^\s\\:?*\[~^]+")
@@ -18,7 +19,7 @@ _MOST_BYTES = 16 << 20
 def revision_of(path: Path) -> str:
     """The full commit id, or ``""`` where the path lies in no work tree or the tree has no commit."""
     # Not by Path.resolve, which raises where links lead in a circle.
-    for start in (path.absolute(), Path(os.path.realpath(path))):
+    for start in (path.absolute(), Path(real_path(str(path)))):
         for folder in (start, *start.parents):
             git = _git_folder(folder / ".git")
             if git is not None:

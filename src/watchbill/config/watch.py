@@ -15,7 +15,7 @@ from typing import TypeAlias
 import anyio
 import anyio.to_thread
 
-from watchbill.config.files import MOST_BYTES, Reading, UnreadableError, read_regular
+from watchbill.config.files import MOST_BYTES, Reading, UnreadableError, read_regular, real_path
 from watchbill.config.revision import revision_of
 
 Signature: TypeAlias = tuple[tuple[str, ...], ...]
@@ -100,4 +100,4 @@ def _signed(file: str) -> tuple[str, ...]:
         found = os.stat(file)  # noqa: PTH116 - many files, each second
     except (OSError, ValueError) as error:
         return (type(error).__name__,)
-    return (os.path.realpath(file), *map(str, (found.st_ino, found.st_size, found.st_mtime_ns)))
+    return (real_path(file), *map(str, (found.st_ino, found.st_size, found.st_mtime_ns)))

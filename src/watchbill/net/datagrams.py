@@ -13,6 +13,7 @@ from collections import deque
 from watchbill.domain.results import Reason
 from watchbill.net.errors import network_error, peer_text
 from watchbill.net.sources import bind_to
+from watchbill.net.turns import Turns
 from watchbill.ports import NetworkError
 
 MOST_WAITING = 64
@@ -60,6 +61,7 @@ class DatagramPair:
         self._loop = asyncio.get_running_loop()
         self._watched = False
         self._received: deque[bytes] = deque()
+        self._turns = Turns()
         self._error: NetworkError | None = None
         self._reader: asyncio.Future[None] | None = None
 
@@ -85,6 +87,7 @@ class DatagramPair:
                 await self._reader
             finally:
                 self._reader = None
+            await self._turns.taken()
         return self._received.popleft()
 
     async def close(self) -> None:

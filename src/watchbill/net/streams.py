@@ -16,6 +16,7 @@ from watchbill.domain.results import Reason
 from watchbill.net.errors import network_error, peer_text
 from watchbill.net.nested import NestedTls
 from watchbill.net.tls import Contexts, TlsClient
+from watchbill.net.turns import Turns
 from watchbill.ports import NetworkError, TlsSession
 
 MOST_AT_ONCE = 64 * 1024
@@ -47,6 +48,7 @@ class Stream(asyncio.Protocol):
         "_received",
         "_tls",
         "_transport",
+        "_turns",
         "_writer",
         "_writing_paused",
     )
@@ -57,6 +59,7 @@ class Stream(asyncio.Protocol):
         self._transport: asyncio.Transport
         self._tls: TlsClient | NestedTls | None = None
         self._received: deque[bytes] = deque()
+        self._turns = Turns()
         self._buffered = 0
         self._reading_paused = False
         self._ended = False
@@ -202,6 +205,7 @@ class Stream(asyncio.Protocol):
                 await self._reader
             finally:
                 self._reader = None
+            await self._turns.taken()
         return self._take()
 
     def _take(self) -> bytes:
