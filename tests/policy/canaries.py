@@ -15,6 +15,10 @@ from urllib.parse import quote, quote_plus
 MARK = "zQk7"
 PLANTED = 0
 """The number of the one that is no secret and must be seen everywhere."""
+CUT_OFF = 999
+MAGIC_WITHIN = 4096
+"""Where a database file says what it is, behind a response's head. What it holds is packed, in pieces of eight bytes too, so that the
+planted one may lie there without its number; what is in its columns is searched beside."""
 _ROUGH = "\"é\\/&=% +'<b>"
 """What is written otherwise in JSON, URLs and HTML."""
 _LOWER = str.maketrans(string.ascii_uppercase, string.ascii_lowercase)
@@ -72,8 +76,8 @@ def caught(output: bytes) -> Iterator[tuple[int, bytes]]:
     """The number of a canary (999 where it was cut off, or is written otherwise), and what stands around it."""
     for pattern in (_PLAIN, _ENCODED):
         for match in pattern.finditer(output):
-            number = match[1] if pattern is _PLAIN and match[1] else b"999"
-            yield int(number), output[max(0, match.start() - 60) : match.end() + 40]
+            number = int(match[1]) if pattern is _PLAIN and match[1] else CUT_OFF
+            yield number, output[max(0, match.start() - 60) : match.end() + 40]
 
 
 @dataclass
@@ -84,8 +88,9 @@ class Catch:
     seeing: set[str] = field(default_factory=set)
 
     def add(self, name: str, output: bytes) -> None:
+        packed = b"DUCK" in output[:MAGIC_WITHIN]
         for number, around in caught(output):
             if number == PLANTED:
                 self.seeing.add(name)
-            else:
+            elif number != CUT_OFF or not packed:
                 self.leaks.setdefault((name, number), around)

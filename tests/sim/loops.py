@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import asyncio
 from collections import deque
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable, Iterator, Mapping, MutableSet
 from contextvars import Context
 from heapq import heappop, heappush
 from itertools import count
@@ -17,12 +17,35 @@ from typing import Any, Literal, Protocol, TypeVar
 import anyio
 import trio
 import trio.testing
+from anyio._backends import _asyncio as anyio_internals
 from trio._core import _run as trio_internals
 
 T = TypeVar("T")
 Backend = Literal["asyncio", "trio"]
 TURN_SECONDS = 1e-6
 """What a turn of the loop takes at least, so that a task that spins does not stop time."""
+
+
+class InOrder(MutableSet[Any]):
+    """A set that is gone through in the order in which things came, wherever they lie in memory."""
+
+    def __init__(self) -> None:
+        self._items: dict[Any, None] = {}
+
+    def __contains__(self, item: object) -> bool:
+        return item in self._items
+
+    def __iter__(self) -> Iterator[Any]:
+        return iter(self._items)
+
+    def __len__(self) -> int:
+        return len(self._items)
+
+    def add(self, value: Any) -> None:
+        self._items[value] = None
+
+    def discard(self, value: Any) -> None:
+        self._items.pop(value, None)
 
 
 class Stepping(Protocol):
@@ -126,7 +149,12 @@ def _run_on_asyncio(seed: int, machine: Stepping, main: Callable[[], Awaitable[T
         return loop
 
     options: Mapping[str, Any] = {"loop_factory": new_loop}
-    return anyio.run(main, backend="asyncio", backend_options=dict(options))
+    # anyio keeps the tasks of a scope in sets, and cancels them in their order, which is that of addresses.
+    vars(anyio_internals)["set"] = InOrder
+    try:
+        return anyio.run(main, backend="asyncio", backend_options=dict(options))
+    finally:
+        del vars(anyio_internals)["set"]
 
 
 def _run_on_trio(seed: int, machine: Stepping, main: Callable[[], Awaitable[T]]) -> T:
