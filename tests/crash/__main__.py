@@ -5,12 +5,24 @@ from __future__ import annotations
 import argparse
 import sys
 import tempfile
-from collections.abc import Callable
+from collections.abc import Sequence
 from importlib import import_module
 from pathlib import Path
+from typing import Protocol
 
 ATTACKS = ("kill", "exporters", "powerloss", "diskfull", "corrupt")
-"""Modules of this package with ``run(folder, n, *, seed)``, whose findings have ``problems`` and a ``summary()``."""
+"""Modules of this package with ``run(folder, n, *, seed)``, which returns its findings."""
+
+
+class Findings(Protocol):
+    @property
+    def problems(self) -> Sequence[str]: ...
+
+    def summary(self) -> str: ...
+
+
+class Attack(Protocol):
+    def __call__(self, folder: Path, n: int, /, *, seed: int) -> Findings: ...
 
 
 def main() -> int:
@@ -19,14 +31,13 @@ def main() -> int:
     parser.add_argument("--n", type=int, default=30, help="how many kills, images, points or files")
     parser.add_argument("--seed", type=int, default=1)
     asked = parser.parse_args()
-    run: Callable[..., object] = import_module(f"tests.crash.{asked.what}").run
+    run: Attack = import_module(f"tests.crash.{asked.what}").run
     with tempfile.TemporaryDirectory() as folder:
-        found: object = run(Path(folder), asked.n, seed=asked.seed)
-    print(found.summary())  # type: ignore[attr-defined]
-    problems: list[str] = found.problems  # type: ignore[attr-defined]
-    for problem in problems:
+        found = run(Path(folder), asked.n, seed=asked.seed)
+    print(found.summary())
+    for problem in found.problems:
         print(problem)
-    return 1 if problems else 0
+    return 1 if found.problems else 0
 
 
 if __name__ == "__main__":

@@ -85,7 +85,7 @@ class Routes:
 
 def routes() -> Routes:
     """Those of the application itself, so that none that is added is forgotten."""
-    app = Site().app._app._app  # type: ignore[attr-defined]
+    app = Site().app._app._app  # type: ignore[attr-defined]  # the application itself, inside what guards it and counts
     found = [(route.path, frozenset(route.methods)) for route in app.routes]
     described = (each for path in app.openapi()["paths"].values() for each in path.values())
     named = {each["name"] for method in described for each in method.get("parameters", ())}

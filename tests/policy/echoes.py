@@ -8,6 +8,7 @@ from collections.abc import AsyncIterator, Iterator, Mapping
 from contextlib import asynccontextmanager, contextmanager, suppress
 from functools import partial
 from pathlib import Path
+from typing import cast
 from urllib.parse import quote, quote_plus
 
 import dns.message
@@ -66,7 +67,7 @@ async def _listening(ports: Ports, cases: Mapping[int, Case], authority: Authori
         for server in servers:
             server.close()
         for task in asyncio.all_tasks() - {asyncio.current_task()}:
-            if task.get_coro().__name__ == _converse.__name__:  # type: ignore[union-attr]
+            if getattr(task.get_coro(), "__name__", "") == _converse.__name__:
                 task.cancel()
         for server in servers:
             if isinstance(server, asyncio.Server):
@@ -139,8 +140,8 @@ class _Names(asyncio.DatagramProtocol):
     def __init__(self, case: Case) -> None:
         self._case = case
 
-    def connection_made(self, transport: asyncio.DatagramTransport) -> None:  # type: ignore[override]
-        self._transport = transport
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        self._transport = cast("asyncio.DatagramTransport", transport)
 
     def datagram_received(self, data: bytes, addr: tuple[str, int]) -> None:
         query = dns.message.from_wire(data)

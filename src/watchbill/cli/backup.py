@@ -7,8 +7,9 @@ from pathlib import Path
 
 import click
 
+from watchbill.cli.options import server_option
 from watchbill.cli.terminal import count, plain, say
-from watchbill.client import DEFAULT_SERVER, Client
+from watchbill.client import Client
 from watchbill.domain.errors import StorageError
 from watchbill.storage.duckdb_examination import Examination, examine
 
@@ -17,15 +18,7 @@ UNREADABLE = frozenset({"damaged", "unusable", "empty"})
 
 @click.command()
 @click.argument("target", type=click.Path(path_type=Path))
-@click.option(
-    "--server",
-    default=DEFAULT_SERVER,
-    show_default=True,
-    metavar="URL",
-    envvar="WATCHBILL_SERVER",
-    show_envvar=True,
-    help="The running exporter, whose history is copied.",
-)
+@server_option("The running exporter, whose history is copied.")
 @click.option("--force", is_flag=True, help="Replace TARGET where it exists.")
 @click.pass_context
 def backup(ctx: click.Context, target: Path, server: str, *, force: bool) -> None:

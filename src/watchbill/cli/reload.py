@@ -7,21 +7,14 @@ from dataclasses import replace
 import click
 
 from watchbill.cli.difference import Difference, coloured_lines
+from watchbill.cli.options import server_option
 from watchbill.cli.terminal import plain, say
-from watchbill.client import DEFAULT_SERVER, Client, Reload, ReloadRejectedError, RunningConfig
+from watchbill.client import Client, Reload, ReloadRejectedError, RunningConfig
 from watchbill.domain.plan import Change, FieldChange, Plan, diff
 
 
 @click.command()
-@click.option(
-    "--server",
-    default=DEFAULT_SERVER,
-    show_default=True,
-    metavar="URL",
-    envvar="WATCHBILL_SERVER",
-    show_envvar=True,
-    help="The running exporter.",
-)
+@server_option("The running exporter.")
 @click.option("--allow-mass-delete", is_flag=True, help="Even if it deletes more than half of the checks.")
 @click.pass_context
 def reload(ctx: click.Context, server: str, allow_mass_delete: bool) -> None:

@@ -12,9 +12,10 @@ from typing import Any
 
 import click
 
+from watchbill.cli.options import server_option
 from watchbill.cli.outside import Outside
 from watchbill.cli.terminal import count, paint, plain, say, seconds, table
-from watchbill.client import DEFAULT_SERVER, Client
+from watchbill.client import Client
 from watchbill.domain.history import Coverage
 from watchbill.domain.units import isoformat, parse_duration, to_instant, to_micros
 
@@ -53,15 +54,7 @@ class Line:
 
 
 @click.command()
-@click.option(
-    "--server",
-    default=DEFAULT_SERVER,
-    show_default=True,
-    metavar="URL",
-    envvar="WATCHBILL_SERVER",
-    show_envvar=True,
-    help="The running exporter, whose history is asked.",
-)
+@server_option("The running exporter, whose history is asked.")
 @click.option(
     "--since",
     default="24h",

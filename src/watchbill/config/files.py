@@ -87,7 +87,7 @@ class Reading:
         if real_path(self.root) != self._real_root:
             return True
         moved = any(
-            real_path(os.path.join(folder, GENERATION_LINK)) != generation  # noqa: PTH118
+            real_path(os.path.join(folder, GENERATION_LINK)) != generation  # noqa: PTH118 - text, as it was written
             for folder, generation in self._generations.items()
         )
         return moved or any(_written_to(path, state) for path, state in self._states.items())
@@ -183,7 +183,7 @@ def _wait_until_still(descriptor: int) -> None:
 
 def _written_to(path: str, before: os.stat_result) -> bool:
     try:
-        now = os.stat(path)  # noqa: PTH116
+        now = os.stat(path)  # noqa: PTH116 - beside os.fstat
     except OSError:
         return False
     same = (now.st_dev, now.st_ino) == (before.st_dev, before.st_ino)

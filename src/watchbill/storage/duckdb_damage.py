@@ -50,7 +50,7 @@ def unreadable(connection: duckdb.DuckDBPyConnection, table: str, database: str)
     """Every part of every column that cannot be read; nothing where the table is whole."""
     columns = [name for name, _ in columns_of(connection, table, database)]
     whole = ", ".join(f'sum(hash("{name}"))' for name in columns)
-    if _fails(connection, f'SELECT {whole} FROM "{database}"."{table}"') is None:  # noqa: S608 - names of its own
+    if _fails(connection, f'SELECT {whole} FROM "{database}"."{table}"') is None:  # noqa: S608 - names of the file's own
         return []
     return [part for column in columns for part in _merged(list(_parts(connection, table, column, database)))]
 
@@ -58,11 +58,12 @@ def unreadable(connection: duckdb.DuckDBPyConnection, table: str, database: str)
 def _parts(
     connection: duckdb.DuckDBPyConnection, table: str, column: str, database: str
 ) -> Iterator[Unreadable]:
-    query = f'SELECT sum(hash("{column}")) FROM "{database}"."{table}"'  # noqa: S608 - names of its own
+    query = f'SELECT sum(hash("{column}")) FROM "{database}"."{table}"'  # noqa: S608 - names of the file's own
     if (error := _fails(connection, query)) is None:
         return
     try:
-        [(rows,)] = connection.execute(f'SELECT max(rowid) + 1 FROM "{database}"."{table}"').fetchall()  # noqa: S608
+        newest = f'SELECT max(rowid) + 1 FROM "{database}"."{table}"'  # noqa: S608 - names of the file's own
+        [(rows,)] = connection.execute(newest).fetchall()
     except duckdb.Error:
         rows = ROW_GROUP
     waiting = [(first, first + ROW_GROUP - 1) for first in range(0, rows or 0, ROW_GROUP)][::-1]

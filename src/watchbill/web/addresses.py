@@ -63,7 +63,8 @@ def _listening(family: int, where: Any, *, dual: bool) -> socket.socket:
 
 def _resolved(host: str, port: int, address: str) -> tuple[int, Any]:
     if not host:
-        return (socket.AF_INET6, ("::", port)) if socket.has_ipv6 else (socket.AF_INET, ("0.0.0.0", port))  # noqa: S104
+        any_ipv4 = ("0.0.0.0", port)  # noqa: S104 - asked for with ":9876"
+        return (socket.AF_INET6, ("::", port)) if socket.has_ipv6 else (socket.AF_INET, any_ipv4)
     try:
         family, _, _, _, where = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0]
     except (OSError, UnicodeError):
