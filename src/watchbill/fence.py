@@ -1,7 +1,7 @@
 """The network as checks get it: no way to link-local and metadata addresses, unless a check declares that it means them.
 
 It judges the literal address that is connected to, so nothing of how a target is spelled, resolved or redirected to can
-pass it by.
+pass it by. What a proxy makes of a name is known to the proxy alone.
 """
 
 from __future__ import annotations
