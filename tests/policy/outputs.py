@@ -8,6 +8,7 @@ import subprocess
 from collections import defaultdict
 from collections.abc import Iterator, Mapping
 from contextlib import suppress
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -103,14 +104,25 @@ def _body(method: str) -> bytes | None:
     return b'{"nonce": "nonsense", "digests": 7}' if method in ("POST", "PUT") else None
 
 
-def of_processes(exporter: Exporter) -> dict[str, bytes]:
-    """Command lines of all; the environment of those that the exporter starts (its own is its administrator's)."""
-    found: dict[str, bytes] = {"command line": Path(f"/proc/{exporter.process.pid}/cmdline").read_bytes()}
-    for child in psutil.Process(exporter.process.pid).children(recursive=True):
-        with suppress(OSError):
-            found[f"command line of worker {child.pid}"] = Path(f"/proc/{child.pid}/cmdline").read_bytes()
-            found[f"environment of worker {child.pid}"] = Path(f"/proc/{child.pid}/environ").read_bytes()
-    return found
+@dataclass
+class Processes:
+    """Command lines of all that run; the environment of those that the exporter starts (its own is its administrator's)."""
+
+    exporter: Exporter
+    found: dict[str, bytes] = field(default_factory=dict)
+
+    def look(self) -> bool:
+        """Whether one that the exporter started has been seen; they come and go."""
+        pid = self.exporter.process.pid
+        self.found["command line"] = Path(f"/proc/{pid}/cmdline").read_bytes()
+        for child in psutil.Process(pid).children(recursive=True):
+            with suppress(OSError):
+                environ = Path(f"/proc/{child.pid}/environ").read_bytes()
+                line = Path(f"/proc/{child.pid}/cmdline").read_bytes()
+                if environ and line != self.found["command line"]:  # else it ended, or is not yet itself
+                    self.found[f"command line of worker {child.pid}"] = line
+                    self.found[f"environment of worker {child.pid}"] = environ
+        return any(name.startswith("environment") for name in self.found)
 
 
 def of_files(folder: Path) -> dict[str, bytes]:

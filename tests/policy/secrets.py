@@ -140,14 +140,16 @@ def _write(file: Path, declared: dict[str, Any]) -> None:
 def _put_out(run: Run, *, full: bool) -> Iterator[dict[str, bytes]]:
     """One kind of output after the other; the exporter is stopped on the way."""
     running = run.exporter
-    processes: dict[str, bytes] = {}
+    processes = outputs.Processes(running)
 
     def probed() -> bool:
-        processes.update(outputs.of_processes(running))  # a worker may be gone when all is done
-        return _all_probed(running)
+        seen, done = processes.look(), _all_probed(running)  # who was seen may be gone when all is done
+        if done and not seen:
+            running.hang_up()  # a worker reads what is reloaded
+        return seen and done
 
-    running.until("everything is probed", probed)
-    yield processes
+    running.until("everything is probed, and a worker was seen", probed)
+    yield processes.found
     ids = [case.check for case in run.world.cases]
     yield outputs.of_web(running, ids if full else ids[:: len(ids) // ASKED_SINGLY])
     yield _commands(run, full=full)
