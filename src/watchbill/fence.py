@@ -1,7 +1,7 @@
 """The network as checks get it: no way to link-local and metadata addresses, unless a check declares that it means them.
 
-It judges the literal address that is connected to, so nothing of how a target is spelled, resolved or redirected to can
-pass it by. What a proxy makes of a name is known to the proxy alone.
+It judges the literal address that this machine connects to, so nothing of how that is spelled, resolved or redirected to
+can pass it by. A proxy that looks names up itself connects where it will: only addresses can be judged before it is asked.
 """
 
 from __future__ import annotations

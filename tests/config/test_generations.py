@@ -12,7 +12,7 @@ import anyio
 import pytest
 
 from watchbill.config import load
-from watchbill.config.files import Reading
+from watchbill.config.files import MOST_WAITED_SECONDS, STILL_SECONDS, Reading
 from watchbill.config.watch import Watcher, watch
 from watchbill.domain.errors import ConfigError
 
@@ -147,6 +147,38 @@ def test_a_file_that_is_written_in_two_parts_is_not_read_between_them(
 
     monkeypatch.setattr(time, "sleep", go_on_writing)
     assert list(load(file, environ={}, patient=True).config.checks) == ["a", "b"]
+
+
+def waited(path: Path, monkeypatch: pytest.MonkeyPatch) -> list[float]:
+    """For how long it waits, one time after the other, while no time passes."""
+    waits: list[float] = []
+    now = time.time()
+    monkeypatch.setattr(time, "time", lambda: now)
+    monkeypatch.setattr(time, "sleep", waits.append)
+    assert len(load(path, environ={}, patient=True).config.checks) == 2
+    return waits
+
+
+@pytest.mark.parametrize("ahead_seconds", [0.06, 5, 86_400])
+def test_a_file_from_the_future_is_not_waited_for(
+    ahead_seconds: float, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    file = tmp_path / "checks.yaml"
+    file.write_text(WHOLE)
+    os.utime(file, (time.time() + ahead_seconds,) * 2)
+    assert waited(file, monkeypatch) == []
+
+
+def test_a_folder_in_which_somebody_writes_without_end_is_waited_for_no_longer_than_a_file(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name in ("a", "b"):
+        text = f"version: 1\nchecks: {{{name}: {{type: icmp, host: x}}}}\n"
+        (tmp_path / f"{name}.yaml").write_text(text)
+        os.utime(tmp_path / f"{name}.yaml", (time.time(),) * 2)
+    waits = waited(tmp_path, monkeypatch)
+    assert waits[0] > 0
+    assert sum(waits) == pytest.approx(MOST_WAITED_SECONDS, abs=STILL_SECONDS)
 
 
 def test_a_file_that_is_renamed_over_before_it_is_read_is_whole(

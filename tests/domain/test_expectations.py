@@ -141,6 +141,36 @@ def test_a_document_too_deep_to_be_quoted_is_a_violation_and_not_a_crash(filler:
     assert messages(http(json_schema={"type": "array"}), deep) == []
 
 
+@pytest.mark.parametrize(
+    ("pattern", "said"),
+    [
+        ("^.{1,2000}$", None),
+        ("^.{1,20000}$", '"^.{1,20000}$" takes more than 8 MiB to compile'),
+        ("((a{1,100}){1,100}){1,100}", '"((a{1,100}){1,100}){1,100}" takes more than 8 MiB to compile'),
+        ("(", '"(" is not a "regex"'),
+        ("(a{1,3}", '"(a{1,3}" is not a "regex"'),
+    ],
+)
+@pytest.mark.parametrize("place", ["pattern", "patternProperties"])
+def test_a_pattern_of_a_schema_is_refused_for_what_is_wrong_with_it(
+    place: str, pattern: str, said: str | None
+) -> None:
+    schema = json.dumps(
+        {"pattern": pattern} if place == "pattern" else {"patternProperties": {pattern: True}}
+    )
+    if said is None:
+        assert schema_validator(schema).is_valid("x")
+        return
+    with pytest.raises(ValueError, match="not a valid JSON Schema") as caught:
+        schema_validator(schema)
+    assert str(caught.value) == f"not a valid JSON Schema: {said}"
+
+
+def test_a_counted_text_that_is_no_pattern_is_not_taken_for_one() -> None:
+    with pytest.raises(ValueError, match="is not valid under any of the schemas"):
+        schema_validator('{"type": "text{1,2}"}')
+
+
 def test_a_schema_is_never_fetched() -> None:
     with pytest.raises(ValueError, match="Retrieval is disabled"):
         schema_validator('{"$ref": "http://127.0.0.1:1/schema.json"}')

@@ -27,7 +27,8 @@ MOST_SECRET_BYTES = 64 << 10
 GENERATION_LINK = "..data"
 STILL_SECONDS = 0.05
 """Who writes a file in several steps rarely pauses for so long."""
-MOST_WAITS = 20
+MOST_WAITED_SECONDS = 1.0
+"""For all files of one reading together: a folder in which somebody writes without end is read all the same."""
 FOLDER_DEFAULTS = ("watchbill.yaml", "watchbill.yml")
 _UNREADABLE = re.compile("[^\t\n\r\x20-\x7e\x85\xa0-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]")
 
@@ -48,6 +49,7 @@ class Reading:
     _real_root: str = ""
     _states: dict[str, os.stat_result] = field(default_factory=dict)
     """Of each file when its reading began."""
+    _patience_seconds: float = MOST_WAITED_SECONDS
 
     def __post_init__(self) -> None:
         self._real_root = real_path(self.root)
@@ -142,7 +144,7 @@ class Reading:
 
     def _note(self, real: str, descriptor: int) -> None:
         if self.patient:
-            _wait_until_still(descriptor)
+            self._patience_seconds = _wait_until_still(descriptor, self._patience_seconds)
         self._states[real] = os.fstat(descriptor)
 
     def _decode(self, shown: str, raw: bytes) -> str | None:
@@ -172,13 +174,19 @@ def real_path(path: str) -> str:
         return path
 
 
-def _wait_until_still(descriptor: int) -> None:
-    """Whatever happens to its name meanwhile: what is read afterwards is this very file."""
-    for _ in range(MOST_WAITS):
+def _wait_until_still(descriptor: int, patience_seconds: float) -> float:
+    """What is left of the patience. Whatever happens to its name meanwhile: what is read afterwards is this very file.
+
+    A time of writing that is yet to come is some other clock's, and says nothing of when it was.
+    """
+    while patience_seconds > 0:
         left = os.fstat(descriptor).st_mtime + STILL_SECONDS - time.time()
-        if left <= 0:
-            return
-        time.sleep(min(left, STILL_SECONDS))
+        if not 0 < left < 2 * STILL_SECONDS:
+            break
+        wait = min(left, STILL_SECONDS)
+        time.sleep(wait)
+        patience_seconds -= wait
+    return patience_seconds
 
 
 def _written_to(path: str, before: os.stat_result) -> bool:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Iterable, Iterator, Mapping
 from functools import lru_cache
 from typing import Annotated, Any, TypeAlias
@@ -17,7 +18,7 @@ from pydantic import (
     WithJsonSchema,
 )
 
-from watchbill.domain.effort import pay
+from watchbill.domain.effort import MOST_INSTRUCTIONS, pay
 from watchbill.domain.results import Failure, Reason
 from watchbill.domain.rules import (
     COMPARISON,
@@ -32,12 +33,13 @@ from watchbill.domain.rules import (
 JsonScalar: TypeAlias = str | int | float | bool | None
 
 LONGEST_PATH = 4096
-MOST_SCHEMA_PATTERN_BYTES = 1 << 20
-"""Of one compiled pattern of a JSON Schema."""
+MOST_SCHEMA_PATTERN_BYTES = 8 << 20
+"""Of one compiled pattern of a JSON Schema, as of any other; ``^.{1,2000}$`` takes 4 MB."""
 COUNTED_CHARACTERS = 8 * 1024
 """Up to this size of a body every violation of a JSON Schema is looked for: in 1 MiB that takes seconds."""
 
 
+_COUNTS = re.compile(r"\{\d+(?:,\d*)?\}")
 _PATTERN_OPTIONS = jsonschema_rs.FancyRegexOptions(size_limit=MOST_SCHEMA_PATTERN_BYTES)
 
 
@@ -124,7 +126,12 @@ def _schema_cost(document: str) -> int:
         patterns = _patterns_in(json.loads(document))
     except (ValueError, RecursionError):
         return len(document)
-    return len(document) // 4 + sum(3 * pattern_cost(pattern, most_bytes=1 << 20) for pattern in patterns)
+    cost = len(document) // 4
+    for pattern in patterns:
+        if cost > MOST_INSTRUCTIONS:
+            break
+        cost += 3 * pattern_cost(pattern)
+    return cost
 
 
 def _patterns_in(schema: object) -> Iterator[str]:
@@ -145,13 +152,30 @@ def _patterns_in(schema: object) -> Iterator[str]:
 def schema_validator(document: str) -> Any:
     """:raises ValueError: where the document is not a JSON Schema."""
     try:
-        return jsonschema_rs.validator_for(
-            json.loads(document), offline=True, pattern_options=_PATTERN_OPTIONS
-        )
+        return _validator(json.loads(document))
     except RecursionError:
         raise ValueError("not a valid JSON Schema: it is nested too deeply") from None
-    except (ValueError, jsonschema_rs.ValidationError, jsonschema_rs.ReferencingError) as error:
+    except jsonschema_rs.ValidationError as error:
+        said = _too_large(error) or str(error).splitlines()[0]
+        raise ValueError(f"not a valid JSON Schema: {said}") from None
+    except (ValueError, jsonschema_rs.ReferencingError) as error:
         raise ValueError(f"not a valid JSON Schema: {str(error).splitlines()[0]}") from None
+
+
+def _validator(schema: Any) -> Any:
+    return jsonschema_rs.validator_for(schema, offline=True, pattern_options=_PATTERN_OPTIONS)
+
+
+def _too_large(error: jsonschema_rs.ValidationError) -> str | None:
+    """What to say of a pattern that is no mistake but for its size: once nothing is counted in it, it compiles."""
+    pattern = str(error.instance)
+    if getattr(error.kind, "format", None) != "regex" or not _COUNTS.search(pattern):
+        return None
+    try:
+        _validator({"pattern": _COUNTS.sub("", pattern)})
+    except jsonschema_rs.ValidationError:
+        return None
+    return f"{shorten(pattern)} takes more than {MOST_SCHEMA_PATTERN_BYTES >> 20} MiB to compile"
 
 
 SchemaFile = Annotated[

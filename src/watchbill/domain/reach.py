@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from functools import lru_cache
 from ipaddress import IPv4Address, IPv6Address, ip_address
 from typing import Annotated, Any, Literal, TypeAlias
 from urllib.parse import SplitResult, urlsplit
@@ -60,6 +61,7 @@ def split_url(url: str) -> SplitResult:
     return parts
 
 
+@lru_cache(maxsize=4096)  # each probe of a check with a resolver of its own asks, and parsing takes 5 us
 def split_server(server: str, port: int = DNS_PORT) -> tuple[str, int]:
     """``9.9.9.9``, ``9.9.9.9:53``, ``[::1]:53`` or ``dns.example`` as host and port (``port`` if none)."""
     if server.count(":") > 1 and not server.startswith("["):

@@ -13,15 +13,18 @@ HIDDEN = "***"
 LONGEST_SPELLED = 64 * 1024
 """Of a body of megabytes no message shows more."""
 SHORTEST_CUT = 4
-_ASCII_LOWER = {upper: upper + 32 for upper in range(ord("A"), ord("Z") + 1)}
 _IN_NAMES = re.compile(r'[,+"\\<>;]')
 """What a backslash stands before in a certificate's subject (RFC 4514 §2.4)."""
 
 
 def fold(text: str) -> str:
-    """In lower case, of the same length."""
-    lower = text.lower()
-    return lower if len(lower) == len(text) else text.translate(_ASCII_LOWER)
+    """In lower case, character by character: of the same length, and alike whatever stands beside it.
+
+    Of all characters Python lowers two otherwise: U+0130 becomes two, and what a sigma becomes depends on its neighbours.
+    """
+    if text.isascii():
+        return text.lower()
+    return text.replace("\u0130", "i").replace("\u03a3", "\u03c3").replace("\u03c2", "\u03c3").lower()
 
 
 def folded(texts: Iterable[str]) -> tuple[str, ...]:
@@ -52,6 +55,12 @@ def redact(text: str, secrets: tuple[str, ...]) -> str:
             seen = f"{seen[:at]}{HIDDEN}{seen[at + len(secret) :]}"
             at = seen.find(secret, at + len(HIDDEN))
     return _without_cut_ones(text, secrets) if "…" in text else text
+
+
+def is_clean(text: str, secrets: tuple[str, ...]) -> bool:
+    """Whether :func:`redact` would leave it, and whatever it is made of, as it is."""
+    seen = fold(text)
+    return not (secrets and "…" in text) and not any(secret in seen for secret in secrets)
 
 
 def _without_cut_ones(text: str, secrets: tuple[str, ...]) -> str:

@@ -93,7 +93,11 @@ def pattern_cost(pattern: str, *, most_bytes: int = 8 << 20) -> int:
     try:
         return 20 + int(compile_bounded(pattern, most_bytes=most_bytes).programsize)
     except ValueError as error:
-        return most_bytes // 40 if "too large" in str(error) else 10_000
+        if "too large" in str(error):
+            return most_bytes // 40
+        return (
+            60_000 if "repetition" in str(error) else 10_000
+        )  # the other engine repeats more than a thousand times
 
 
 def _valid_pattern(pattern: str, info: ValidationInfo) -> str:

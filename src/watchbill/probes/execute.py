@@ -16,17 +16,15 @@ import structlog
 from watchbill.clock import Clock
 from watchbill.domain.checks import Check, Icmp
 from watchbill.domain.expectations import latency_failures
-from watchbill.domain.redaction import redact
 from watchbill.domain.results import Failure, Phase, Reason, Result, Trigger, by_precedence, outcome_of
-from watchbill.domain.specs import echoes
 from watchbill.domain.units import Instant, format_duration
 from watchbill.ports import Execute, NetworkError, WayLost
 from watchbill.probes import doubts
 from watchbill.probes.attempt import Attempt, PhaseClock, Prober
 from watchbill.probes.prepared import PerCheck
+from watchbill.probes.shown import Screen, presentable
 
 MOST_FAILURES = 20
-MOST_CHARACTERS = 500
 
 log = structlog.get_logger()
 
@@ -67,7 +65,7 @@ class Executor:
         self._monotonic = monotonic
         self._location = location
         self._limiter = anyio.CapacityLimiter(limit) if isinstance(limit, int) else limit
-        self._secrets = PerCheck(echoes)
+        self._screens = PerCheck(Screen)
         self._statistics = ExecutorStatistics()
 
     async def execute(
@@ -123,17 +121,14 @@ class Executor:
             )
 
     def _told(self, check: Check, attempt: Attempt) -> tuple[tuple[Failure, ...], dict[str, Any]]:
-        """Failures and facts fit to be shown: no secret that a target echoed, no control characters, no novels."""
-        secrets = self._secrets.of(check)
+        """Failures and facts, fit to be shown."""
+        screen = self._screens.of(check)
         failures = tuple(
-            Failure(failure.reason, presentable(failure.message, secrets))
+            Failure(failure.reason, presentable(failure.message, screen.secrets))
             for failure in by_precedence(tuple(attempt.failures))[:MOST_FAILURES]
         )
-        facts = attempt.facts
-        for name, value in facts.items():
-            if isinstance(value, str | list):
-                facts[name] = _shown(value, secrets)
-        return failures, facts
+        screen.show(attempt.facts)
+        return failures, attempt.facts
 
 
 def make_execute(
@@ -162,19 +157,3 @@ def _judge_latency(check: Check, attempt: Attempt) -> None:
 def _overdue(check: Check, phase: Phase | None) -> Failure:
     reason = _LATE.get(phase, Reason.TIMEOUT)
     return Failure(reason, f"timed out after {format_duration(check.timeout)}{_DOING.get(phase, '')}")
-
-
-def presentable(text: str, secrets: tuple[str, ...] = ()) -> str:
-    """One printable line of at most 500 characters, without secrets, also where the text was cut within one."""
-    text = redact(text, secrets)
-    if not text.isprintable():
-        text = "".join(char if char.isprintable() else "\N{REPLACEMENT CHARACTER}" for char in text)
-    return text if len(text) <= MOST_CHARACTERS else text[: MOST_CHARACTERS - 1] + "…"
-
-
-def _shown(value: Any, secrets: tuple[str, ...]) -> Any:
-    if isinstance(value, str):
-        return presentable(value, secrets)
-    if isinstance(value, list):
-        return [_shown(item, secrets) for item in value]
-    return value
