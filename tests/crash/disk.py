@@ -12,7 +12,19 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import TypeAlias, assert_never
 
-from tests.crash.traced import Copied, Cut, Deed, NotSynced, Opened, Removed, Renamed, Said, Synced, Written
+from tests.crash.traced import (
+    Copied,
+    Cut,
+    Deed,
+    Linked,
+    NotSynced,
+    Opened,
+    Removed,
+    Renamed,
+    Said,
+    Synced,
+    Written,
+)
 
 Image: TypeAlias = dict[str, bytes]
 MANNERS = ("dropped", "prefix", "subset", "torn 512", "torn 4096", "names only", "writes only")
@@ -87,6 +99,8 @@ class Disk:
                 self._names[deed.name].waiting.clear()
             case Renamed():
                 self._rename({deed.to: self._names[deed.name], deed.name: None})
+            case Linked():
+                self._rename({deed.to: self._names[deed.name]})
             case Removed():
                 self._rename({deed.name: None})
             case Said():

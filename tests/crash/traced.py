@@ -77,6 +77,12 @@ class Renamed:
 
 
 @dataclass(frozen=True)
+class Linked:
+    name: str
+    to: str
+
+
+@dataclass(frozen=True)
 class Removed:
     name: str
 
@@ -88,7 +94,7 @@ class Said:
     line: str
 
 
-Deed: TypeAlias = Opened | Written | Copied | Cut | Synced | NotSynced | Renamed | Removed | Said
+Deed: TypeAlias = Opened | Written | Copied | Cut | Synced | NotSynced | Renamed | Linked | Removed | Said
 
 
 class UnknownCallError(Exception):
@@ -176,6 +182,12 @@ def _deed(call: str, given: Sequence[str], returned: int, folder: str) -> Iterat
                 yield Renamed(str(names[0]), str(names[1]))
             elif any(names):
                 raise UnknownCallError(f"{call} out of the folder: {texts}")
+        case "link" | "linkat":
+            name, to = (_inside(_text(one), folder) for one in given if _TEXT.match(one))
+            if name and to:
+                yield Linked(name, to)
+            elif name or to:
+                raise UnknownCallError(f"{call} out of the folder: {given}")
         case "unlink" | "unlinkat":
             if name := _inside(_text(next(one for one in given if _TEXT.match(one))), folder):
                 yield Removed(name)

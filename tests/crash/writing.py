@@ -27,7 +27,7 @@ from watchbill.domain.history import Batch
 from watchbill.domain.opening import Opening
 from watchbill.domain.units import Instant
 from watchbill.ports import Storage, StorageStatistics
-from watchbill.storage import duckdb_checkpoint, duckdb_file, open_storage, writer
+from watchbill.storage import duckdb_checkpoint, duckdb_schema, open_storage, writer
 
 
 @dataclass(frozen=True)
@@ -157,8 +157,8 @@ def run(plan: Plan, descriptor: int = 1) -> None:
     writer.FLUSH_SECONDS = 0.0
     duckdb_checkpoint.LOG_BYTES = plan.log_bytes
     if plan.schema is not None:
-        known = duckdb_file.migrations()[: plan.schema]
-        duckdb_file.migrations = lambda: known
+        known = duckdb_schema.migrations()[: plan.schema]
+        duckdb_schema.migrations = lambda: known
     with Path(plan.path).parent.with_suffix(".log").open("a") as lines:
         structlog.configure(logger_factory=structlog.PrintLoggerFactory(lines))
 

@@ -59,6 +59,10 @@ class StorageError(WatchbillError):
         self.retryable = retryable
 
 
+class StorageStarvedError(StorageError):
+    """Memory, room or the disk itself failed the store, which says nothing of what it holds."""
+
+
 class StorageLockedError(StorageError):
     """Another process holds the store: ``pid``, where that is known."""
 

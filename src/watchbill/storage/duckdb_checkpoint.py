@@ -16,7 +16,7 @@ from pathlib import Path
 
 import duckdb
 
-from watchbill.storage.duckdb_log import sync
+from watchbill.storage.duckdb_disk import sync
 from watchbill.storage.duckdb_repairs import Repairs
 
 LOG_BYTES = 16 * 1024 * 1024

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import duckdb
 
-from watchbill.domain.errors import StorageError, StorageLockedError
+from watchbill.domain.errors import StorageError, StorageLockedError, StorageStarvedError
 
 STORAGE_VERSION = "v1.4.0"  # unpinned, DuckDB 2.0 writes files that only the newest version reads
 CONFIG: dict[str, str | bool | int | float | list[str]] = {
@@ -45,6 +45,25 @@ _REMEDIES = (
     ("Permission denied", "no permission; make the file and its folder writable for this user"),
 )
 
+_STARVED = (
+    "Out of Memory",
+    "failed to pin block",
+    "could not allocate",
+    "failed to offload",
+    "Cannot allocate memory",
+    "max_temp_directory_size",
+    "No space left",
+    "File too large",
+    "Disk quota exceeded",
+    "Too many open files",
+    "Input/output error",
+)
+
+
+def starved(cause: duckdb.Error) -> bool:
+    """Whether memory, room or the disk itself failed it, which says nothing of the file."""
+    return isinstance(cause, duckdb.OutOfMemoryException) or any(sign in str(cause) for sign in _STARVED)
+
 
 def connect(path: Path, *, read_only: bool = False) -> duckdb.DuckDBPyConnection:
     """:raises duckdb.Error: it cannot be opened; :func:`storage_error` says what that means."""
@@ -73,15 +92,23 @@ def storage_error(path: Path, cause: duckdb.Error) -> StorageError:
     for sign, remedy in _REMEDIES:
         if sign in text:
             return StorageError(f"{path}: {remedy} ({text[:200]})", retryable=False)
-    if "No space left" in text or "File too large" in text:
-        return StorageError(f"{path}: the disk is full; free some space ({text[:200]})")
-    if isinstance(cause, duckdb.OutOfMemoryException):
-        return StorageError(
-            f"{path}: a question needs more than the {CONFIG['memory_limit']} of memory that history may use; "
-            f"ask for a shorter period ({text[:100]})"
-        )
+    if starved(cause):
+        return StorageStarvedError(f"{path}: {_starved_by(cause, text)}")
     refused = isinstance(cause, duckdb.DataError | duckdb.IntegrityError | duckdb.ProgrammingError)
     return StorageError(f"{path}: {text[:400]}", retryable=not refused)
+
+
+def _starved_by(cause: duckdb.Error, text: str) -> str:
+    if "No space left" in text or "File too large" in text:
+        return f"the disk is full; free some space ({text[:200]})"
+    if "replaying WAL" in text:
+        return f"its log cannot be replayed now; free memory or space ({text[:200]})"
+    if isinstance(cause, duckdb.OutOfMemoryException):
+        return (
+            f"a question needs more than the {CONFIG['memory_limit']} of memory that history may use; "
+            f"ask for a shorter period ({text[:100]})"
+        )
+    return f"{text[:300]}; free memory or space, or mend the disk"
 
 
 def held_by(path: Path, pid: str) -> StorageLockedError:

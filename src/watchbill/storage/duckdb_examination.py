@@ -18,11 +18,11 @@ from watchbill.domain.errors import StorageError, StorageLockedError
 from watchbill.domain.units import Instant, isoformat
 from watchbill.storage.duckdb_connection import connect, storage_error
 from watchbill.storage.duckdb_damage import Unreadable, tables_of, unreadable
-from watchbill.storage.duckdb_file import DuckDbFile, schema_version
-from watchbill.storage.duckdb_log import losses_between, marks_in
-from watchbill.storage.duckdb_marks import Loss
+from watchbill.storage.duckdb_file import DuckDbFile
+from watchbill.storage.duckdb_marks import Loss, losses_between, marks_in
 from watchbill.storage.duckdb_repairs import Told
 from watchbill.storage.duckdb_salvage import OFF_GRID, Salvaged, salvage
+from watchbill.storage.duckdb_schema import schema_version
 
 FIRST_ROWS = "SELECT count(*), epoch_us(min(slot)), epoch_us(max(slot)) FROM result"
 BROKEN_RULES = {

@@ -8,11 +8,8 @@ from __future__ import annotations
 
 import fcntl
 import os
-import secrets
 import shutil
-from collections.abc import Callable
 from contextlib import suppress
-from importlib import resources
 from pathlib import Path
 
 import duckdb
@@ -20,8 +17,10 @@ import duckdb
 from watchbill.domain.errors import StorageError
 from watchbill.storage.duckdb_checkpoint import Checkpoints
 from watchbill.storage.duckdb_connection import connect, copying_folder, held_by, storage_error
-from watchbill.storage.duckdb_log import WriteAheadLog, set_aside, sync
+from watchbill.storage.duckdb_disk import set_aside, sync
+from watchbill.storage.duckdb_log import WriteAheadLog
 from watchbill.storage.duckdb_repairs import Repairs
+from watchbill.storage.duckdb_schema import migrate, plain_checkpoint, schema_version
 
 _LOOK_AT_THE_DISK = "see that the disk has room and this user may write there"
 
@@ -116,100 +115,34 @@ class DuckDbFile:
     def _create(self) -> None:
         """Make the file aside and rename it: a kill on the way leaves nothing that looks like a database."""
         self.log.discard()
-        for leftover in (self._new.with_name(self._new.name + ".wal"), self._new):
-            if os.path.lexists(leftover):
-                self.repairs.mend("history.half_made", kept_as=set_aside(leftover).name)
+        self._keep_half_made()
         try:
-            connection = connect(self._new)
+            with connect(self._new) as connection:
+                migrate(self.path, connection, plain_checkpoint)
+            sync(self._new)
+            self._new.rename(self.path)
         except duckdb.Error as error:
+            self._forget_half_made()
             raise self.error(error) from error
-        migrate(self.path, connection, plain_checkpoint)
-        connection.close()
-        sync(self._new)
-        self._new.rename(self.path)
+        except (StorageError, OSError):
+            self._forget_half_made()
+            raise
         sync(self.path.parent)
 
+    def _half_made(self) -> list[Path]:
+        names = (self._new.with_name(self._new.name + ".wal"), self._new)
+        return [path for path in names if os.path.lexists(path)]
 
-# --- the schema ---------------------------------------------------------------------------------------
+    def _keep_half_made(self) -> None:
+        """What a kill left is kept once: a start that is killed again and again must not fill the folder."""
+        for leftover in self._half_made():
+            if leftover.with_name(leftover.name + ".corrupt-1").exists():
+                leftover.unlink()
+            else:
+                self.repairs.mend("history.half_made", kept_as=set_aside(leftover).name)
 
-
-def migrations() -> list[tuple[int, str]]:
-    """The schema's steps, numbered from 1 without a hole."""
-    folder = resources.files("watchbill.storage") / "migrations"
-    found = sorted(
-        (int(entry.name.partition("_")[0]), entry.read_text())
-        for entry in folder.iterdir()
-        if entry.name.endswith(".sql")
-    )
-    assert [number for number, _ in found] == list(range(1, len(found) + 1))  # noqa: S101 - our own files
-    return found
-
-
-def schema_version(path: Path, connection: duckdb.DuckDBPyConnection) -> int:
-    """How many migrations it has had; 0 for an empty database. Closes what it refuses."""
-    try:
-        return _known_version(path, connection)
-    except duckdb.Error as error:
-        connection.close()
-        raise storage_error(path, error) from error
-    except StorageError:
-        connection.close()
-        raise
-
-
-def _known_version(path: Path, connection: duckdb.DuckDBPyConnection) -> int:
-    tables = {name for (name,) in connection.execute("SELECT table_name FROM duckdb_tables()").fetchall()}
-    if not tables:
-        return 0
-    if "schema_migration" not in tables:
-        raise StorageError(
-            f"{path}: a DuckDB database, but not a history of watchbill; give --storage another path",
-            retryable=False,
-        )
-    [(version,)] = connection.execute("SELECT max(version) FROM schema_migration").fetchall()
-    known = int(version or 0)
-    if known > len(migrations()):
-        raise StorageError(
-            f"{path}: written by a newer watchbill (schema {known}); upgrade watchbill, or give --storage another path",
-            retryable=False,
-        )
-    return known
-
-
-def migrate(
-    path: Path,
-    connection: duckdb.DuckDBPyConnection,
-    checkpoint: Callable[[duckdb.DuckDBPyConnection], None],
-) -> None:
-    """Bring the schema up to date. Closes what it cannot migrate."""
-    known = schema_version(path, connection)
-    try:
-        for number, text in migrations()[known:]:
-            _apply(connection, number, text)
-            checkpoint(connection)
-    except duckdb.Error as error:
-        connection.close()
-        raise storage_error(path, error) from error
-    except OSError:
-        connection.close()
-        raise
-
-
-def plain_checkpoint(connection: duckdb.DuckDBPyConnection) -> None:
-    """Of a file that is made aside: nobody would miss it."""
-    connection.checkpoint()
-
-
-def _apply(connection: duckdb.DuckDBPyConnection, number: int, text: str) -> None:
-    """One migration in one transaction. A checkpoint has to follow: no schema change is ever replayed from the log."""
-    connection.begin()
-    connection.execute(
-        "CREATE TABLE IF NOT EXISTS schema_migration (version INTEGER NOT NULL, applied_at TIMESTAMPTZ NOT NULL)"
-    )
-    connection.execute(text)
-    connection.execute("INSERT INTO schema_migration VALUES (?, now())", [number])
-    connection.execute(
-        "INSERT INTO store_state SELECT ?, make_timestamptz(0) WHERE NOT EXISTS (FROM store_state)",
-        [secrets.token_bytes(32)],
-    )
-    connection.commit()
+    def _forget_half_made(self) -> None:
+        """Of our own making, and nobody was promised anything of it."""
+        for leftover in self._half_made():
+            with suppress(OSError):
+                leftover.unlink()

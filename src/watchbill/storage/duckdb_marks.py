@@ -17,7 +17,11 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, NamedTuple
 
+import duckdb
+
 from watchbill.domain.units import Instant
+from watchbill.storage.duckdb_disk import sync
+from watchbill.storage.duckdb_queries import WRITER_STATE
 
 SYNC_EVERY_SECONDS = 1.0
 PLACE_BYTES = 4096
@@ -46,6 +50,24 @@ class _Record:
     number: int = 0
     marks: dict[str, Mark] = field(default_factory=dict)
     losses: list[Loss] = field(default_factory=list)
+    uncounted: int = 0
+
+
+def marks_in(connection: duckdb.DuckDBPyConnection) -> Mapping[str, Mark]:
+    """How far each location has come in a database. :raises duckdb.Error: it cannot tell."""
+    states = connection.execute(WRITER_STATE).fetchall()
+    return {location: Mark(sequence, accounted) for location, sequence, accounted in states}
+
+
+def losses_between(promised: Mapping[str, Mark], found: Mapping[str, Mark]) -> list[Loss]:
+    """What is promised beyond what is there."""
+    losses = []
+    for location, mark in promised.items():
+        there = found.get(location, Mark(0))
+        if there.sequence < mark.sequence:
+            last = mark.accounted_until
+            losses.append(Loss(location, there.sequence + 1, mark.sequence, there.accounted_until, last))
+    return losses
 
 
 class Marks:
@@ -56,6 +78,7 @@ class Marks:
         self._descriptor: int | None = None
         self._record: _Record | None = None
         self._synced_at = 0.0
+        self._named = False  # its folder was synced since it was opened
 
     def read(self) -> Mapping[str, Mark]:
         """What was last set, as far as it can be read: a spoiled mark promises nothing."""
@@ -64,6 +87,11 @@ class Marks:
     def losses(self) -> list[Loss]:
         """What was found missing at earlier starts, the newest last."""
         return self._read().losses
+
+    def uncounted(self) -> list[Loss]:
+        """Those of the losses that no exporter has counted yet: ``watchbill doctor`` found them."""
+        record = self._read()
+        return record.losses[len(record.losses) - record.uncounted :]
 
     def set(self, location: str, mark: Mark) -> None:
         """Remember that this batch is in the file. A disk that is full forgets it until later."""
@@ -75,11 +103,12 @@ class Marks:
             if time.monotonic() - self._synced_at >= SYNC_EVERY_SECONDS:
                 self.sync()
 
-    def settle(self, found: Mapping[str, Mark], losses: list[Loss]) -> None:
-        """From here on this is what was promised: what is gone has been told."""
+    def settle(self, found: Mapping[str, Mark], losses: list[Loss], *, counted: bool) -> None:
+        """From here on this is what was promised: what is gone has been told, and ``counted`` in a metric or not yet."""
         record = self._current()
         record.marks = dict(found)
         record.losses = [*record.losses, *losses][-MOST_LOSSES_KEPT:]
+        record.uncounted = 0 if counted else min(record.uncounted + len(losses), len(record.losses))
         with contextlib.suppress(OSError):
             self._write(record)
             self.sync()
@@ -87,6 +116,9 @@ class Marks:
     def sync(self) -> None:
         if self._descriptor is not None:
             os.fdatasync(self._descriptor)
+            if not self._named:
+                sync(self.path.parent)
+                self._named = True
             self._synced_at = time.monotonic()
 
     def forget(self) -> None:
@@ -120,6 +152,7 @@ class Marks:
 
     def _write(self, record: _Record) -> None:
         if self._descriptor is None:
+            self._named = False
             self._descriptor = os.open(self.path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o640)
         record.number += 1
         os.pwrite(self._descriptor, _place_of(record), record.number % 2 * PLACE_BYTES)
@@ -134,7 +167,13 @@ def _place_of(record: _Record) -> bytes:
 
 
 def _encoded(record: _Record) -> bytes:
-    text = json.dumps({"number": record.number, "marks": record.marks, "lost": record.losses}).encode()
+    content = {
+        "number": record.number,
+        "marks": record.marks,
+        "lost": record.losses,
+        "uncounted": record.uncounted,
+    }
+    text = json.dumps(content).encode()
     return b"%08x %s" % (zlib.crc32(text), text)
 
 
@@ -148,11 +187,13 @@ def _record_of(place: bytes) -> _Record | None:
 
 
 def _parsed(content: dict[str, Any]) -> _Record:
+    losses = [Loss(*loss) for loss in content["lost"]]
     return _Record(
         int(content["number"]),
         {
             location: Mark(int(sequence), None if accounted is None else int(accounted))
             for location, (sequence, accounted) in content["marks"].items()
         },
-        [Loss(*loss) for loss in content["lost"]],
+        losses,
+        max(0, min(int(content.get("uncounted", 0)), len(losses))),
     )

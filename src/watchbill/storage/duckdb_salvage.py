@@ -16,9 +16,9 @@ from watchbill.domain.errors import StorageError
 from watchbill.domain.results import GapReason
 from watchbill.storage.duckdb_connection import CONFIG, storage_error
 from watchbill.storage.duckdb_damage import Unreadable, columns_of, tables_of, unreadable
-from watchbill.storage.duckdb_file import migrate, plain_checkpoint
-from watchbill.storage.duckdb_log import sync
+from watchbill.storage.duckdb_disk import sync
 from watchbill.storage.duckdb_marks import Mark
+from watchbill.storage.duckdb_schema import migrate, plain_checkpoint
 
 OLD = "watchbill_damaged"
 NOT_COPIED = ("schema_migration",)
