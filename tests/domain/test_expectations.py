@@ -14,7 +14,7 @@ from watchbill.domain.expectations import (
     validity_failures,
 )
 from watchbill.domain.json_rules import compile_path, schema_validator
-from watchbill.domain.rules import status_meets
+from watchbill.domain.rules import compile_pattern, status_meets
 
 
 def http(**expect: object) -> Http:
@@ -241,3 +241,18 @@ def test_a_share_reads_with_and_without_a_percent_sign() -> None:
         assert isinstance(check, Icmp)
         assert check.expect.loss.holds(33.3)
         assert not check.expect.loss.holds(34)
+
+
+def test_who_only_declares_patterns_keeps_none_of_them_compiled() -> None:
+    compile_pattern.cache_clear()
+    declared = http(body={"matches": [".{200}", ".{201}"]})
+    assert compile_pattern.cache_info().currsize == 0
+    assert messages(declared, "x" * 300) == []
+    assert compile_pattern.cache_info().currsize == 2
+
+
+def test_a_default_is_the_same_object_for_every_check() -> None:
+    plain = [parse_check({"id": name, "type": "http", "url": "http://a/"}) for name in ("a", "b")]
+    assert isinstance(plain[0], Http)
+    assert isinstance(plain[1], Http)
+    assert plain[0].expect is plain[1].expect

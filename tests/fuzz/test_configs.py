@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import signal
 from pathlib import Path
+from random import Random
 from typing import Any
 
 import pytest
@@ -14,6 +15,7 @@ from tests.fuzz.children import Child
 from tests.fuzz.grammar import case_of
 from tests.fuzz.judge import judge
 from tests.fuzz.shrink import smaller
+from tests.fuzz.valid import VALUES, check
 from tests.fuzz.verdict import Complaint
 from watchbill.config.nodes import NotYamlError, Source
 from watchbill.domain.errors import Problem
@@ -33,6 +35,13 @@ def test_whatever_a_configuration_holds_the_answer_is_one_that_runs_or_errors_wi
 def test_a_seed_and_a_number_make_the_same_case_each_time() -> None:
     assert [case_of(7, number) for number in range(50)] == [case_of(7, number) for number in range(50)]
     assert len({str(case_of(7, number).files) for number in range(50)}) > 40
+
+
+def test_what_one_case_changes_is_in_no_other() -> None:
+    shared = {id(value) for values in VALUES.values() for value in values if isinstance(value, dict | list)}
+    made = [check(Random(number)) for number in range(100)]
+    assert len(shared) > 5
+    assert [value for each in made for value in each.values() if id(value) in shared] == []
 
 
 def test_a_failing_case_is_made_smaller_while_it_fails() -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import re
 from collections.abc import Mapping, Sequence
 from functools import cache
@@ -175,7 +176,7 @@ def _ids(chance: Random) -> list[str]:
 
 def _value(rule: Mapping[str, Any], key: str, chance: Random) -> Any:
     if key in VALUES and chance.random() < 0.98:
-        return chance.choice(VALUES[key])
+        return copy.deepcopy(chance.choice(VALUES[key]))
     if "$ref" in rule:
         return _value(_definition(rule["$ref"].rpartition("/")[2]), key, chance)
     if "anyOf" in rule:
@@ -209,7 +210,9 @@ def _mapping(
         for name in chance.sample(KEYS[key], chance.choice((1, 1, 2))):
             values = MAPPED.get(key)
             made[name] = (
-                chance.choice(values) if values else _value(rule["additionalProperties"], name, chance)
+                copy.deepcopy(chance.choice(values))
+                if values
+                else _value(rule["additionalProperties"], name, chance)
             )
     return made
 

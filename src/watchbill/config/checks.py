@@ -141,8 +141,9 @@ class Checks:
         for name in INTERNAL & declared.keys():
             del declared[name]
         userinfo = split_userinfo(declared, plain) if model is CHECK_MODELS["http"] else {}
-        found += _bad_id(expanded, path)
-        declared["id"] = "stand-in" if _bad_id(expanded, path) else expanded.id
+        bad = _bad_id(expanded, path)
+        found += bad
+        declared["id"] = "stand-in" if bad else expanded.id
         at = Entry(entry.key, node)
         folder = entry.key.source.folder
         context = {

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Mapping
-from functools import lru_cache
+from functools import cache, lru_cache
 from ipaddress import IPv4Address, IPv6Address, ip_address
 from typing import Annotated, Any, Literal, TypeAlias
 from urllib.parse import SplitResult, urlsplit
@@ -48,6 +49,9 @@ def _socket_path(path: str) -> str:
 SocketPath = Annotated[str, AfterValidator(_socket_path)]
 
 
+_NOT_IN_URLS = re.compile(r"[\s\x00-\x1f]")
+
+
 def split_url(url: str) -> SplitResult:
     try:
         parts = urlsplit(url)
@@ -56,7 +60,7 @@ def split_url(url: str) -> SplitResult:
         raise ValueError("not a url: host or port cannot be read") from None
     if not possible:
         raise ValueError("a port is 1 to 65535, got 0")
-    if any(c.isspace() or ord(c) < 32 for c in url):
+    if _NOT_IN_URLS.search(url):
         raise ValueError("a url has no spaces or control characters; write %20 for a space")
     return parts
 
@@ -129,9 +133,9 @@ class Outbound(Declared):
 
     @model_validator(mode="after")
     def _no_guarded_address(self) -> Outbound:
-        for field, host_of in _HOST_OF.items():
-            declared = getattr(self, field, None)
-            host = None if declared is None or self.allow_link_local else host_of(declared)
+        for field in _hosts_in(type(self)):
+            declared = getattr(self, field)
+            host = None if declared is None or self.allow_link_local else _HOST_OF[field](declared)
             if host and is_literal(host) and is_guarded(host):
                 raise declared_problem(
                     field, "a link-local or metadata address is reached only with allow_link_local: true"
@@ -156,8 +160,15 @@ _HOST_OF: Mapping[str, Callable[[Any], str | None]] = {
 """The fields that say whom a check asks this machine to reach, and where in them."""
 
 
+@cache
+def _hosts_in(model: type[Outbound]) -> list[str]:
+    return [field for field in _HOST_OF if field in model.model_fields]
+
+
 def is_literal(host: str) -> bool:
     """Whether it is an address in its full spelling."""
+    if ":" not in host and not host[-1:].isdigit():
+        return False  # which is most often so, and an exception costs more than all else
     try:
         ip_address(host)
     except ValueError:

@@ -7,7 +7,7 @@ import operator
 import re
 from collections.abc import Callable, Iterable
 from functools import lru_cache
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, Self
 
 import re2
 from pydantic import (
@@ -26,6 +26,8 @@ from watchbill.domain.effort import pay
 from watchbill.domain.results import Failure, Reason
 
 SHOWN_CHARACTERS = 120
+MOST_PATTERN_BYTES = 8 << 20
+"""Of one compiled pattern."""
 OPERATORS: dict[str, Callable[[Any, Any], bool]] = {
     "<=": operator.le,
     ">=": operator.ge,
@@ -44,6 +46,10 @@ class Declared(BaseModel):
     model_config = ConfigDict(
         frozen=True, extra="forbid", hide_input_in_errors=True, str_strip_whitespace=False
     )
+
+    def __deepcopy__(self, _: object) -> Self:
+        # What never changes need not be copied: pydantic would copy a default for each check, an eighth of loading.
+        return self
 
 
 def declared_problem(key: str, message: str) -> PydanticCustomError:
@@ -67,7 +73,7 @@ def compile_pattern(pattern: str) -> Any:
 
     :raises ValueError: where the pattern is no RE2 (look-around and back-references are not).
     """
-    return compile_bounded(pattern, most_bytes=8 << 20)
+    return compile_bounded(pattern, most_bytes=MOST_PATTERN_BYTES)
 
 
 def compile_bounded(pattern: str, *, most_bytes: int) -> Any:
@@ -84,25 +90,31 @@ def compile_bounded(pattern: str, *, most_bytes: int) -> Any:
         ) from None
 
 
-def pattern_cost(pattern: str, *, most_bytes: int = 8 << 20) -> int:
+def pattern_cost(pattern: str, *, most_bytes: int = MOST_PATTERN_BYTES) -> int:
     """In instructions of the compiled pattern.
 
     What RE2 refuses for its size has cost as much as the largest; of what it has no words for another engine may make
     something.
     """
+    return _weighed(pattern, most_bytes)[0]
+
+
+@lru_cache(maxsize=4096)
+def _weighed(pattern: str, most_bytes: int) -> tuple[int, str]:
+    """Its cost, and why it is none. Compiled it may hold megabytes, and who only loads it never uses it: that is not kept."""
     try:
-        return 20 + int(compile_bounded(pattern, most_bytes=most_bytes).programsize)
+        return 20 + int(compile_bounded(pattern, most_bytes=most_bytes).programsize), ""
     except ValueError as error:
         if "too large" in str(error):
-            return most_bytes // 40
-        return (
-            60_000 if "repetition" in str(error) else 10_000
-        )  # the other engine repeats more than a thousand times
+            return most_bytes // 40, str(error)
+        # The other engine repeats more than a thousand times.
+        return (60_000 if "repetition" in str(error) else 10_000), str(error)
 
 
 def _valid_pattern(pattern: str, info: ValidationInfo) -> str:
     pay(info, pattern, pattern_cost)
-    compile_pattern(pattern)
+    if problem := _weighed(pattern, MOST_PATTERN_BYTES)[1]:
+        raise ValueError(problem)
     return pattern
 
 
