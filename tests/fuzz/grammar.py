@@ -10,15 +10,20 @@ import yaml
 
 from tests.fuzz import nodes, texts
 from tests.fuzz.case import Case
+from tests.fuzz.growth import LARGEST_BYTES, grown, size_of
 from tests.fuzz.valid import Documents, configuration, corpus
-
-LARGEST_BYTES = 1 << 20
 
 
 def case_of(seed: int, number: int) -> Case:
-    """Every seventh is as valid as it was made; the others are changed up to five times as trees and as often as text."""
+    """Every seventh is as valid as it was made; the others are changed up to five times as trees and as often as text.
+
+    Every twentieth is made large before, up to a megabyte.
+    """
     chance = Random(f"{seed}:{number}")
-    documents = configuration(chance) if chance.random() < 0.8 else chance.choice(corpus())
+    size = size_of(chance)
+    documents = configuration(chance) if size or chance.random() < 0.8 else chance.choice(corpus())
+    if size:
+        documents = grown(documents, size, chance)
     mutations = 0 if number % 7 == 0 else chance.choice((1, 1, 1, 1, 1, 2, 3, 5))
     as_text = sum(chance.random() < 0.4 for _ in range(mutations))
     documents = _changed(documents, mutations - as_text, chance)

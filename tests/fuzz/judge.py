@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import json
 import os
 import re
@@ -66,14 +67,9 @@ class Conversation:
 
 def judge(name: str, path: Path, *, steady: bool = True) -> Verdict:
     """``steady``: nothing else changes the files, so that they can be loaded again to compare."""
-    _reset_peak()
-    began = time.process_time()
     conversation = Conversation(path)
-    with suppress(EOFError):
-        stream = cast("BinaryIO", conversation)
-        parse.serve(stream, stream)
-    seconds, memory = time.process_time() - began, _peak()
-    found = _costs(seconds, memory)
+    cost = _loaded(conversation)
+    found = _costs(cost)
     answers = conversation.answers
     error = answers[0] if answers else WatchbillError("nothing was said")
     if isinstance(error, WatchbillError):
@@ -83,30 +79,42 @@ def judge(name: str, path: Path, *, steady: bool = True) -> Verdict:
         said_ill = sentences.complaints(problems, path)
         found += said_ill if steady else [each for each in said_ill if each.kind not in sentences.OF_PLACES]
         said = tuple(map(str, problems[:50]))
-        return Verdict(name, problems=said, seconds=seconds, memory_bytes=memory, complaints=tuple(found))
+        return replace(cost, name=name, problems=said, complaints=tuple(found))
     sent = [unpacked(frame[LENGTH.size :]) for frame in answers[3:]]
     checks = {check.id: check for slice_ in sent for check in slice_}
     loaded = replace(error, config=error.config.model_copy(update={"checks": checks}))
     if steady and not found and len(checks) + len(loaded.config.services) <= MOST_JUDGED:
         found += _run(load(path, environ=ENVIRON), checks, path)
-    return Verdict(
-        name,
+    return replace(
+        cost,
+        name=name,
         accepted=True,
         checks=len(checks),
-        seconds=seconds,
-        memory_bytes=memory,
         complaints=tuple(found),
         reached=frozenset(_reached(loaded.config)),
         near=all(map(_near, checks.values())),
     )
 
 
-def _costs(seconds: float, memory: int) -> list[Complaint]:
+def _loaded(conversation: Conversation) -> Verdict:
+    """What it cost, and nothing else."""
+    gc.collect()  # what was left before is not this one's
+    _reset_peak()
+    held = _resident()
+    began, at = time.process_time(), time.monotonic()
+    with suppress(EOFError):
+        stream = cast("BinaryIO", conversation)
+        parse.serve(stream, stream)
+    seconds, wall_seconds = time.process_time() - began, time.monotonic() - at
+    return Verdict("", seconds=seconds, wall_seconds=wall_seconds, memory_bytes=_peak(), held_bytes=held)
+
+
+def _costs(cost: Verdict) -> list[Complaint]:
     found = []
-    if seconds > MOST_SECONDS:
-        found.append(Complaint("slow", f"loading took {seconds:.2f} s of CPU"))
-    if memory > MOST_BYTES:
-        found.append(Complaint("large", f"loading took {memory >> 20} MB"))
+    if cost.seconds > MOST_SECONDS:
+        found.append(Complaint("slow", f"loading took {cost.seconds:.2f} s of CPU"))
+    if cost.memory_bytes > MOST_BYTES:
+        found.append(Complaint("large", f"loading took {cost.memory_bytes >> 20} MB"))
     return found
 
 
@@ -220,7 +228,8 @@ def _peak() -> int:
 def _asked(request: Any, folder: Path) -> Verdict:
     match request:
         case Case():
-            return judge(request.name, request.write(folder))
+            size = sum(map(len, request.files.values()))
+            return replace(judge(request.name, request.write(folder)), size_bytes=size)
         case str():
             bomb = BOMBS[request]
             with bomb.planted(folder) as path:

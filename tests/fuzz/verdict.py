@@ -18,14 +18,18 @@ class Complaint:
 
 @dataclass(frozen=True)
 class Verdict:
-    """``seconds`` of CPU and the peak of resident ``memory_bytes`` while loading, as the worker loads."""
+    """Of loading as the worker loads: ``seconds`` of CPU, ``wall_seconds``, the peak of resident ``memory_bytes``, of which
+    the judge held ``held_bytes`` before it began; ``size_bytes`` of all files."""
 
     name: str
     accepted: bool = False
     checks: int = 0
     problems: tuple[str, ...] = ()
     seconds: float = 0.0
+    wall_seconds: float = 0.0
     memory_bytes: int = 0
+    held_bytes: int = 0
+    size_bytes: int = 0
     complaints: tuple[Complaint, ...] = ()
     reached: frozenset[str] = frozenset()
     """Which keys an accepted configuration declared, as ``Model.key``."""

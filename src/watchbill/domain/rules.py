@@ -47,7 +47,7 @@ class Declared(BaseModel):
         frozen=True, extra="forbid", hide_input_in_errors=True, str_strip_whitespace=False
     )
 
-    def __deepcopy__(self, _: object) -> Self:
+    def __deepcopy__(self, memo: dict[int, Any] | None = None) -> Self:
         # What never changes need not be copied: pydantic would copy a default for each check, an eighth of loading.
         return self
 
