@@ -15,7 +15,7 @@ from watchbill.domain.expectations import HttpExpect
 from watchbill.judgement import judge_body
 from watchbill.ports import Judge, UnjudgedError
 from watchbill.workers import process
-from watchbill.workers.judging import MOST_WORKERS, open_judges
+from watchbill.workers.judging import LARGE_BYTES, MOST_WORKERS, open_judges
 
 pytestmark = pytest.mark.anyio
 
@@ -75,6 +75,17 @@ async def test_several_are_judged_at_once_by_a_bounded_number_of_workers() -> No
         for _ in range(4 * MOST_WORKERS):
             group.start_soon(one, judge)
     assert len(found) == MOST_WORKERS
+
+
+async def test_large_bodies_never_keep_all_workers_from_the_others() -> None:
+    large = [b"x" * LARGE_BYTES, b"x"]
+    async with open_judges() as judge, anyio.create_task_group() as group:
+        for _ in range(2 * MOST_WORKERS):
+            group.start_soon(judge, stay, large)
+        await anyio.wait_all_tasks_blocked()
+        with anyio.fail_after(30):
+            assert await judge(who, [b""]) > 0
+        group.cancel_scope.cancel()
 
 
 async def test_cancelling_ends_what_nothing_else_ends_and_the_next_body_is_judged() -> None:

@@ -20,10 +20,38 @@ from watchbill.probes.decoding import DecodingError, decoding_of
 
 JUDGED_HERE_BYTES = 64 * 1024
 """A larger body is judged aside, whatever is expected of it."""
+SMALL_BYTES, GATHERED_BYTES = 4 * 1024, 64 * 1024
+"""Parts of a body under the first are put together until they have the second."""
 MOST_CODINGS = 2
 LONGEST_CONTENT_TYPE = 256
 PACKED_MORE_BYTES = 64 * 1024
 """A body may be larger packed than unpacked, by little."""
+
+
+class Parts:
+    """What came of a body, in few parts: of one that is sent byte by byte each would be an object that takes forty."""
+
+    def __init__(self) -> None:
+        self._parts: list[bytes] = []
+        self._small = bytearray()
+
+    def add(self, part: bytes) -> None:
+        if len(part) < SMALL_BYTES:
+            self._small += part
+            if len(self._small) >= GATHERED_BYTES:
+                self._gather()
+        else:
+            self._gather()
+            self._parts.append(part)
+
+    def all(self) -> list[bytes]:
+        self._gather()
+        return self._parts
+
+    def _gather(self) -> None:
+        if self._small:
+            self._parts.append(bytes(self._small))
+            self._small.clear()
 
 
 async def pass_over(answer: Reply, attempt: Attempt, *, limit: int) -> None:
@@ -40,7 +68,7 @@ async def pass_over(answer: Reply, attempt: Attempt, *, limit: int) -> None:
 async def read_body(response: httpx2.Response, attempt: Attempt, *, limit: int) -> tuple[list[bytes], bool]:
     """The decoded body up to ``limit`` bytes, in parts, and whether there was more."""
     codings = _codings(response)
-    parts: list[bytes] = []
+    parts = Parts()
     size = received = 0
     try:
         most = limit + limit // 8 + PACKED_MORE_BYTES
@@ -49,7 +77,7 @@ async def read_body(response: httpx2.Response, attempt: Attempt, *, limit: int) 
             async for piece in pieces:
                 received += len(piece)
                 for step in decoding.feed(piece):
-                    parts.append(step[: limit - size])
+                    parts.add(step[: limit - size])
                     size += len(step)
                     if codings:
                         await anyio.lowlevel.checkpoint()  # unfolding goes on without waiting for anything
@@ -62,7 +90,7 @@ async def read_body(response: httpx2.Response, attempt: Attempt, *, limit: int) 
     except DecodingError as error:
         raise NetworkError(Reason.PROTOCOL, f"the body is not valid {', '.join(codings)}: {error}") from error
     attempt.facts["body_bytes"] = min(size, limit)
-    return parts, size > limit or received > most or decoding.cut
+    return parts.all(), size > limit or received > most or decoding.cut
 
 
 def _codings(response: httpx2.Response) -> list[str]:

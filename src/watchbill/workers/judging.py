@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import AsyncIterator, Callable, Sequence
-from contextlib import asynccontextmanager
+from contextlib import AsyncExitStack, asynccontextmanager
 from typing import Any, TypeVar
 
 import anyio
@@ -14,6 +14,9 @@ from watchbill.workers.process import Worker, WorkerLostError, start_worker
 T = TypeVar("T")
 
 MOST_WORKERS = 2
+LARGE_BYTES = 64 * 1024
+"""At 7 us a byte half a second. What is larger is never under way in all workers at once, so that the others need not wait
+for the five seconds that a target can make of it."""
 
 
 class Judges:
@@ -21,10 +24,14 @@ class Judges:
 
     def __init__(self) -> None:
         self._room = anyio.CapacityLimiter(MOST_WORKERS)
+        self._room_for_large = anyio.CapacityLimiter(MOST_WORKERS - 1)
         self._idle: list[Worker] = []
 
     async def __call__(self, function: Callable[..., T], content: Sequence[bytes], *arguments: Any) -> T:
-        async with self._room:
+        async with AsyncExitStack() as waiting:
+            if sum(map(len, content)) > LARGE_BYTES:
+                await waiting.enter_async_context(self._room_for_large)
+            await waiting.enter_async_context(self._room)
             try:
                 worker = await self._take()
                 answer: T = await self._ask(worker, function, content, arguments)
