@@ -12,7 +12,7 @@ from tests.hostile.proof import prove
 
 def main() -> int:
     parser = argparse.ArgumentParser(prog="python -m tests.hostile", description=__doc__)
-    parser.add_argument("--quick", action="store_true", help="two rounds instead of twelve")
+    parser.add_argument("--quick", action="store_true", help="two rounds instead of twelve or more")
     asked = parser.parse_args()
     with tempfile.TemporaryDirectory() as folder:
         claims = prove(Path(folder), full=not asked.quick)

@@ -8,10 +8,9 @@ process.
 from __future__ import annotations
 
 import json
-import threading
 import time
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager, suppress
+from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
 from datetime import datetime
 from pathlib import Path
@@ -21,11 +20,12 @@ from typing import Any
 import psutil
 
 from tests.exporter import HANG_GUARD_SECONDS, Exporter, exporter
+from tests.hostile.outside import Memory, Scrapes, Sight, scraped, weighed
 from tests.hostile.targets import Target, Targets, targets
 from watchbill.domain.units import SECOND, parse_duration, to_instant
 
-ORDINARY = 40
-SAMPLED_EVERY_SECONDS = 0.2
+ORDINARY, JUDGED = 40, 4
+"""Checks beside the hostile ones; of so many the answer is judged by the workers that judge the hostile ones."""
 SETTLED_SECONDS = 1.0
 """After a reload: what it does itself is not what the targets do."""
 
@@ -38,14 +38,14 @@ class Pace:
     every: int
     interval: int
     calm: float
-    warm_up: float
     attack: float
     after: float
 
 
 @dataclass(frozen=True, slots=True)
 class Run:
-    """One probe as history has it; ``delay``, ``duration`` and ``stalled`` in seconds."""
+    """One probe as history has it; ``delay``, ``duration`` and ``stalled`` in seconds. ``seen``: how long after its slot
+    a scrape showed it, and how long after its slot the last one began that did not."""
 
     check_id: str
     delay: float
@@ -53,63 +53,69 @@ class Run:
     stalled: float
     reason: str
     outcome: str
+    started: bool
+    seen: tuple[float, float] | None
 
 
 @dataclass
 class Findings:
-    """Memory in bytes, of the exporter and of its workers together."""
-
-    hostile: Sequence[Target] = ()
+    hostile: Sequence[Target]
+    timeouts: dict[str, float]
     calm: list[Run] = field(default_factory=list)
     attacked: list[Run] = field(default_factory=list)
     after: list[Run] = field(default_factory=list)
-    timeouts: dict[str, float] = field(default_factory=dict)
-    warming: list[tuple[int, int]] = field(default_factory=list)
-    memory: list[tuple[int, int]] = field(default_factory=list)
+    quiet: Memory = field(default_factory=Memory)
+    """Memory before the attack: every check was probed, and none met a hostile server yet."""
+    strained: Memory = field(default_factory=Memory)
+    """From just before the first of them was met until the end of the attack."""
+    relieved: Memory = field(default_factory=Memory)
     descriptors: tuple[int, int] = (0, 0)
     """Before and after, without those that lead to workers."""
+    scrapes: Scrapes = field(default_factory=Scrapes)
     log: list[str] = field(default_factory=list)
-    ended: int = 0
+    ended: int = -1
 
 
 def attack(folder: Path, pace: Pace) -> Findings:
     folder.mkdir(parents=True, exist_ok=True)
     config = folder / "checks.yaml"
     with targets(pace.every) as there:
+        found = Findings(
+            there.hostile, {target.check_id: _timeout(target.check, pace) for target in there.hostile}
+        )
         config.write_text(_declared(there, pace, hostile=False))
         with exporter(config, folder) as running:
-            return _attack(running, config, there, pace)
-
-
-def _attack(running: Exporter, config: Path, there: Targets, pace: Pace) -> Findings:
-    found = Findings(there.hostile)
-    found.timeouts = {target.check_id: _timeout(target.check, pace) for target in there.hostile}
-    process = psutil.Process(running.process.pid)
-    begun = time.time() + SETTLED_SECONDS
-    time.sleep(SETTLED_SECONDS + pace.calm)
-    descriptors = _descriptors(process)
-    calm = (begun, time.time())
-    _reload(running, config, _declared(there, pace, hostile=True))
-    with _sampled(process, found.warming):
-        time.sleep(pace.warm_up)
-    begun = time.time()
-    with _sampled(process, found.memory):
-        time.sleep(pace.attack)
-    attacked = (begun, time.time())
-    _reload(running, config, _declared(there, pace, hostile=False))
-    begun = time.time() + pace.interval + SETTLED_SECONDS
-    time.sleep(pace.interval + SETTLED_SECONDS + pace.after)
-    after = (begun, time.time())
-    found.descriptors = (descriptors, _settled_descriptors(running, process, descriptors))
-    ids = [*_ordinary(), *found.timeouts]
-    running.until("history to be written", lambda: running.total("watchbill_history_pending") < 100)
-    runs = [row for check_id in ids for row in _rows(running, check_id)]
-    found.calm, found.attacked, found.after = (
-        [_run(row) for row in runs if _within(row, *stretch)] for stretch in (calm, attacked, after)
-    )
-    found.ended = running.stop()
-    found.log = running.log.read_text(errors="replace").splitlines()
+            _attack(running, config, there, pace, found)
+            found.ended = running.stop()
+            found.log = running.log.read_text(errors="replace").splitlines()
     return found
+
+
+def _attack(running: Exporter, config: Path, there: Targets, pace: Pace, found: Findings) -> None:
+    process = psutil.Process(running.process.pid)
+    with scraped(running) as found.scrapes:
+        time.sleep(SETTLED_SECONDS)
+        begun = time.time()
+        with weighed(process) as found.quiet:
+            time.sleep(pace.calm)
+        calm, descriptors = (begun, time.time()), _descriptors(process)
+        with weighed(process) as found.strained:
+            _reload(running, config, _declared(there, pace, hostile=True))
+            begun = time.time() + SETTLED_SECONDS
+            time.sleep(SETTLED_SECONDS + pace.attack)
+        attacked = (begun, time.time())
+        _reload(running, config, _declared(there, pace, hostile=False))
+        begun = time.time() + pace.interval + SETTLED_SECONDS
+        with weighed(process) as found.relieved:
+            time.sleep(pace.interval + SETTLED_SECONDS + pace.after)
+        after = (begun, time.time())
+    found.descriptors = (descriptors, _settled_descriptors(running, process, descriptors))
+    running.until("history to be written", lambda: running.total("watchbill_history_pending") < 100)
+    rows = [row for check_id in [*_ordinary(), *found.timeouts] for row in _rows(running, check_id)]
+    found.calm, found.attacked, found.after = (
+        [_run(row, found.scrapes) for row in rows if _within(row, *stretch)]
+        for stretch in (calm, attacked, after)
+    )
 
 
 # --- the configuration --------------------------------------------------------------------------------
@@ -125,11 +131,12 @@ def _timeout(check: dict[str, Any], pace: Pace) -> float:
 
 def _declared(there: Targets, pace: Pace, *, hostile: bool) -> str:
     """JSON, which is YAML."""
-    good = {"type": "http", "url": there.good}
-    checks: dict[str, Any] = {name: {**good, "interval": "1s", "timeout": "1s"} for name in _ordinary()}
+    timing: dict[str, Any] = {"interval": "1s", "timeout": "1s"}
+    checks: dict[str, Any] = {name: {**there.good, **timing} for name in _ordinary()}
+    checks |= {name: {**there.judged, **timing} for name in _ordinary()[:JUDGED]}
     for target in there.hostile:
         timing = {"interval": f"{pace.interval}s", "timeout": f"{_timeout(target.check, pace) * 1000:g}ms"}
-        checks[target.check_id] = {**(target.check if hostile else good), **timing}
+        checks[target.check_id] = {**(target.check if hostile else there.good), **timing}
     return json.dumps({"version": 1, "checks": checks})
 
 
@@ -142,31 +149,6 @@ def _reload(running: Exporter, config: Path, declared: str) -> None:
 
 
 # --- what is seen -------------------------------------------------------------------------------------
-
-
-@contextmanager
-def _sampled(process: psutil.Process, into: list[tuple[int, int]]) -> Iterator[None]:
-    done = threading.Event()
-
-    def sample() -> None:
-        while not done.wait(SAMPLED_EVERY_SECONDS):
-            workers = sum(map(_resident, process.children(recursive=True)))
-            into.append((_resident(process), workers))
-
-    thread = threading.Thread(target=sample)
-    thread.start()
-    try:
-        yield
-    finally:
-        done.set()
-        thread.join()
-
-
-def _resident(process: psutil.Process) -> int:
-    try:
-        return int(process.memory_info().rss)
-    except psutil.NoSuchProcess:
-        return 0
 
 
 def _settled_descriptors(running: Exporter, process: psutil.Process, before: int) -> int:
@@ -195,18 +177,41 @@ def _within(row: dict[str, Any], begun: float, ended: float) -> bool:
     return begun * SECOND <= _instant(row["slot"]) <= (ended - 0.2) * SECOND
 
 
-def _run(row: dict[str, Any]) -> Run:
+def _run(row: dict[str, Any], scrapes: Scrapes) -> Run:
+    slot = _instant(row["slot"])
+    started = _instant(row["started_at"] or row["slot"])
     return Run(
         row["check_id"],
-        (_instant(row["started_at"] or row["slot"]) - _instant(row["slot"])) / SECOND,
+        (started - slot) / SECOND,
         row["duration_seconds"] or 0.0,
         row.get("stalled_seconds") or 0.0,
         row["reason"] or "",
         row["outcome"],
+        row["started_at"] is not None,
+        _after(slot, scrapes.seen.get((row["check_id"], started))),
     )
 
 
-def percentiles(runs: Sequence[Run]) -> tuple[float, float]:
-    """p50 and p99 of the ordinary checks' delay, in milliseconds."""
-    delays = [run.delay * 1000 for run in runs if run.check_id.startswith("ordinary-")]
-    return median(delays), quantiles(delays, n=100)[98]
+def _after(slot: int, sight: Sight | None) -> tuple[float, float] | None:
+    return None if sight is None else (sight.at - slot / SECOND, sight.not_before - slot / SECOND)
+
+
+def delays(runs: Sequence[Run]) -> list[float]:
+    """Of the ordinary checks, in milliseconds."""
+    return [run.delay * 1000 for run in runs if run.check_id.startswith("ordinary-")]
+
+
+def judged_seconds(runs: Sequence[Run]) -> list[float]:
+    """For how long at least the results of ordinary checks that are judged aside were not to be seen once their probes had
+    ended."""
+    judged = _ordinary()[:JUDGED]
+    return [
+        max(0.0, run.seen[1] - run.delay - run.duration)
+        for run in runs
+        if run.check_id in judged and run.seen
+    ]
+
+
+def percentiles(milliseconds: Sequence[float]) -> tuple[float, float]:
+    """p50 and p99."""
+    return median(milliseconds), quantiles(milliseconds, n=100)[98]

@@ -22,6 +22,7 @@ import uvloop
 from tests.misbehaviour import TABLE
 from tests.misbehaviour.conversations import warm_up
 from tests.servers import http_server, response
+from watchbill.probes.aside import COSTLY_BYTES
 
 LARGEST_BODY = 200_000
 """What a request that is never read holds of the configuration; more than any buffer on its way is not needed to be refused."""
@@ -39,7 +40,10 @@ class Target:
 
 @dataclass(frozen=True, slots=True)
 class Targets:
-    good: str
+    """``good``: the check of a server that behaves; ``judged``: of one whose answer must be judged aside."""
+
+    good: dict[str, Any]
+    judged: dict[str, Any]
     hostile: tuple[Target, ...]
 
 
@@ -47,7 +51,7 @@ class Targets:
 def targets(every: int = 1) -> Iterator[Targets]:
     """Up while the block runs: each of the table, or every second, ..."""
     with _process("good") as good, _process(str(every)) as hostile:
-        yield Targets(good, tuple(Target(**each) for each in hostile))
+        yield Targets(**good, hostile=tuple(Target(**each) for each in hostile))
 
 
 @contextmanager
@@ -67,8 +71,15 @@ def _check_id(name: str) -> str:
 
 
 async def serve_good() -> None:
-    async with http_server(response()) as good:
-        await _until_the_end(good.url())
+    document = json.dumps({"ready": True, "parts": ["ready"] * (COSTLY_BYTES // 4)}).encode()
+    async with http_server(response()) as good, http_server(response(document)) as judged:
+        expected = {"expect": {"json": {"$.ready": True}}}
+        await _until_the_end(
+            {
+                "good": {"type": "http", "url": good.url()},
+                "judged": {"type": "http", "url": judged.url(), **expected},
+            }
+        )
 
 
 async def serve_hostile(every: int) -> None:

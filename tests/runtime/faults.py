@@ -94,17 +94,19 @@ def _claim(suffered: Suffered, name: str, *, full: bool) -> Claim:
     lasted = [(each.ended - each.begun) / SECOND for each in records]
     recovery = max(each.recovered - each.ended for each in records) / SECOND
     down = sum(len(each.down) for each in records)
+    scrapes = [each.scrapes for each in records]
     said = [f"{count} errors ({reason})" for reason, count in errors.items()] + [f"{len(gaps)} gaps"] * bool(
         gaps
     )
     return Claim(
         f"{name} shows no target as down",
         f"{len(records)} times, {min(lasted):.1f} to {max(lasted):.1f} s, {suffered.checks} checks, "
-        f"{outcomes.total()} slots; seed {SEED}",
+        f"{outcomes.total()} slots, {sum(scrapes)} scrapes; seed {SEED}",
         f"{outcomes['failure']} failures, {down} samples that say down; {', '.join(said) or 'no error'}; "
         f"all well after {recovery:.1f} s at most",
         f"0, 0; {RECOVERED_WITHIN_SECONDS:.0f} s",
         holds=bitten > 0
+        and min(scrapes) > 0
         and not outcomes["failure"]
         and not down
         and (recovery <= RECOVERED_WITHIN_SECONDS or not full),

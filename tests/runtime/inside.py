@@ -42,13 +42,14 @@ class Fault:
 
 @dataclass(frozen=True)
 class Record:
-    """Instants in microseconds since the epoch; ``down``: samples that spoke against a target."""
+    """Instants in microseconds since the epoch; ``down``: samples that spoke against a target, in so many ``scrapes``."""
 
     fault: str
     begun: int
     ended: int
     recovered: int
     down: list[str]
+    scrapes: int
 
 
 def _limit_descriptors(more: int) -> Callable[[World], None]:
@@ -137,6 +138,7 @@ def main(folder: str, answer: str, rounds: str, seed: str, *only: str) -> None:
 
 def _suffer(world: World, name: str, fault: Fault, lasts: float, chance: random.Random) -> Record:
     time.sleep(chance.uniform(0, 0.5))
+    earlier, _ = world.watcher.taken()
     begun = _now()
     fault.begin(world)
     time.sleep(lasts)
@@ -145,12 +147,15 @@ def _suffer(world: World, name: str, fault: Fault, lasts: float, chance: random.
     before = world.running.until("it answers", lambda: successes(world.running))
     world.running.until(f"all is well after {name}", lambda: world.recovered(before))
     recovered = _now()
+    loaded = _loaded_at(world)
     world.running.hang_up()
-    world.running.until(
-        "it reloads", lambda: world.running.total("watchbill_config_last_reload_successful") == 1
-    )
-    down, world.watcher.down = sorted(world.watcher.down), set()
-    return Record(name, begun, ended, recovered, down)
+    world.running.until("it reloads", lambda: _loaded_at(world) > loaded)
+    down, scrapes = world.watcher.taken()
+    return Record(name, begun, ended, recovered, earlier + down, scrapes)
+
+
+def _loaded_at(world: World) -> float:
+    return world.running.total("watchbill_config_last_reload_success_timestamp_seconds")
 
 
 def _now() -> int:

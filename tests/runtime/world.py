@@ -9,17 +9,18 @@ from __future__ import annotations
 import ctypes
 import http.client
 import subprocess
-import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, closing, contextmanager, suppress
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
+from threading import Lock
 
 import psutil
 
 from tests.exporter import Exporter, exporter
 from tests.runtime.target import target
+from tests.watching import watching
 from watchbill.domain.results import OWN_SIDE
 
 OURS, THEIRS, CABLE = "10.77.0.1", "10.77.0.2", "wb0"
@@ -47,22 +48,32 @@ def no_namespaces() -> str:
     return run.stderr.strip()
 
 
-@dataclass
 class Watcher:
     """Remembers what spoke against a target in any scrape: a gauge, or a counter that rose."""
 
-    down: set[str] = field(default_factory=set)
-    scrapes: int = 0
-    _before: dict[str, float] = field(default_factory=dict)
+    def __init__(self) -> None:
+        self._lock = Lock()
+        self._down: set[str] = set()
+        self._scrapes = 0
+        self._before: dict[str, float] = {}
 
     def look(self, metrics: dict[str, float]) -> None:
-        self.scrapes += 1
-        self.down |= {
+        down = {
             name
             for name, value in metrics.items()
             if _is_down(name, value) or (_counts_failures(name) and value > self._before.get(name, 0.0))
         }
         self._before = metrics
+        with self._lock:
+            self._down |= down
+            self._scrapes += 1
+
+    def taken(self) -> tuple[list[str], int]:
+        """The samples that say down since it was last asked, and of how many scrapes."""
+        with self._lock:
+            found = sorted(self._down), self._scrapes
+            self._down, self._scrapes = set(), 0
+        return found
 
 
 @dataclass
@@ -134,25 +145,19 @@ def _another_network() -> Iterator[None]:
 @contextmanager
 def watched(running: Exporter, watcher: Watcher) -> Iterator[None]:
     """Scrape over one connection that is kept, since no descriptor may be left for another."""
-    done = threading.Event()
+    connection = http.client.HTTPConnection(running.url.removeprefix("http://"), timeout=10)
 
-    def watch() -> None:
-        connection = http.client.HTTPConnection(running.url.removeprefix("http://"), timeout=10)
-        while not done.wait(0.1):
-            try:
-                connection.request("GET", "/metrics")
-                watcher.look(_samples(connection.getresponse().read().decode()))
-            except (OSError, http.client.HTTPException):
-                connection.close()  # and open a new one
-        connection.close()
+    def look() -> None:
+        try:
+            connection.request("GET", "/metrics")
+            text = connection.getresponse().read().decode()
+        except (OSError, http.client.HTTPException):
+            connection.close()  # and open a new one
+        else:
+            watcher.look(_samples(text))
 
-    thread = threading.Thread(target=watch, name="watcher")
-    thread.start()
-    try:
+    with closing(connection), watching(look, every=0.1, name="scrapes"):
         yield
-    finally:
-        done.set()
-        thread.join()
 
 
 def successes(running: Exporter) -> dict[str, float]:

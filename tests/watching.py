@@ -1,0 +1,38 @@
+"""Looking at something on and on, beside what a proof does.
+
+A watcher that ends unnoticed sees nothing more, and whoever reads what it found takes that for good news; so its error
+ends the proof.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+
+
+@contextmanager
+def watching(look: Callable[[], object], *, every: float, name: str) -> Iterator[None]:
+    """Call it every so many seconds, in a thread of its own, until the block ends.
+
+    :raises RuntimeError: at the end of the block, from what ``look`` raised.
+    """
+    done = threading.Event()
+    died: list[BaseException] = []
+
+    def watch() -> None:
+        try:
+            while not done.wait(every):
+                look()
+        except BaseException as error:
+            died.append(error)
+
+    thread = threading.Thread(target=watch, name=name)
+    thread.start()
+    try:
+        yield
+    finally:
+        done.set()
+        thread.join()
+    if died:
+        raise RuntimeError(f"whoever watched the {name} died, and saw no more") from died[0]
