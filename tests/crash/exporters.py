@@ -18,7 +18,10 @@ from typing import NamedTuple
 
 import duckdb
 
+from tests.crash import fresh
+from tests.crash.fresh import Reopening
 from tests.exporter import Exporter, exporter, free_port
+from watchbill.domain.errors import StorageError
 from watchbill.domain.units import to_instant
 
 CHECKS = 100
@@ -35,6 +38,9 @@ WHERE r.trigger = 'schedule' AND NOT EXISTS (
       AND r.slot > s.opened_at AND (s.closed_at IS NULL OR r.slot <= s.closed_at)
       AND (epoch_us(r.slot) - s.offset_micros) % s.interval_micros = 0)
 """
+
+
+SLOTS = "SELECT check_id, epoch_us(slot) FROM results WHERE trigger = 'schedule'"
 
 
 class Life(NamedTuple):
@@ -60,18 +66,13 @@ class Findings:
     rows: int = 0
     missed: int = 0
     gaps: int = 0
-    reopening_seconds: list[float] = field(default_factory=list)
+    reopenings: list[Reopening] = field(default_factory=list)
     problems: list[str] = field(default_factory=list)
-
-    @property
-    def reopening_p99(self) -> float:
-        took = sorted(self.reopening_seconds)
-        return took[min(len(took) - 1, int(len(took) * 0.99))] if took else float("inf")
 
     def summary(self) -> str:
         return (
             f"{self.kills} kills ({self.in_start_up} during start-up), {len(self.acknowledged)} results acknowledged, "
-            f"{self.rows} rows stored, {self.missed} slots missed, reopening p99 {self.reopening_p99 * 1000:.0f} ms, "
+            f"{self.rows} rows stored, {self.missed} slots missed, reopening p99 {fresh.p99(self.reopenings) * 1000:.0f} ms, "
             f"{len(self.problems)} problems"
         )
 
@@ -88,20 +89,21 @@ def run(folder: Path, kills: int, *, seed: int) -> Findings:
             for number in range(CHECKS)
         )
     )
-    found = Findings()
+    found, takes_seconds = Findings(), 0.0
     for number in range(kills):
-        in_start_up = number % 3 == 2
-        with exporter(config, folder, port=port, wait=not in_start_up) as running:
+        to_be_ready, begun = number % 5 not in (2, 4), time.monotonic()
+        with exporter(config, folder, port=port, wait=to_be_ready) as running:
             ready = _now()
-            if in_start_up:
-                time.sleep(chance.uniform(0.05, 1.2))
-            else:
+            if to_be_ready:
+                takes_seconds = time.monotonic() - begun
                 _watch(running, found, chance.uniform(0.5, 3.0))
                 found.lives.append(Life(ready, _now()))
+            else:  # at any moment of what the last start took
+                time.sleep(chance.random() * takes_seconds)
+                found.in_start_up += not _is_ready(running)
             running.process.kill()
             running.process.wait()
         found.kills += 1
-        found.in_start_up += in_start_up
         if number % 2:  # every other time the exporter itself is the first to open what was left
             _look(running.storage, found)
     with exporter(config, folder, port=port) as running:
@@ -112,6 +114,12 @@ def run(folder: Path, kills: int, *, seed: int) -> Findings:
     _look(running.storage, found)
     _look_at_all(running.storage, found)
     return found
+
+
+def _is_ready(running: Exporter) -> bool:
+    with suppress(OSError):
+        return running.request("/-/ready").status == 200
+    return False
 
 
 def _watch(running: Exporter, found: Findings, seconds: float) -> None:
@@ -135,26 +143,34 @@ def _watch(running: Exporter, found: Findings, seconds: float) -> None:
     found.batches += round(batches)
 
 
+class Stored(NamedTuple):
+    """What a history holds: how often each scheduled slot, rows of any kind, and rows that lie on no span's grid."""
+
+    times: Counter[Row]
+    rows: int
+    off_grid: int
+
+
+def stored(cursor: duckdb.DuckDBPyConnection) -> Stored:
+    times = Counter(cursor.execute(SLOTS).fetchall())
+    [(rows,)] = cursor.execute("SELECT count(*) FROM result").fetchall()
+    [(off_grid,)] = cursor.execute(GRID).fetchall()
+    return Stored(times, rows, off_grid)
+
+
 def _look(storage: Path, found: Findings) -> None:
     if not storage.exists():
         return
-    started = time.monotonic()
     try:
-        store = duckdb.connect(str(storage))
-    except duckdb.Error as error:
-        found.problems.append(f"kill {found.kills}: the file does not open: {error}")
+        looked = fresh.look(storage, stored)
+    except StorageError as error:
+        found.problems.append(f"kill {found.kills}: it does not open: {error}")
         return
-    with closing(store):
-        found.reopening_seconds.append(time.monotonic() - started)
-        stored = Counter(
-            store.execute(
-                "SELECT check_id, epoch_us(slot) FROM results WHERE trigger = 'schedule'"
-            ).fetchall()
-        )
-        lost = found.acknowledged - set(stored)
-        doubled = [row for row, count in stored.items() if count > 1]
-        [(rows,)] = store.execute("SELECT count(*) FROM result").fetchall()
-        off_grid = store.execute(GRID).fetchall()[0][0]
+    if looked.opening.log_bytes:
+        found.reopenings.append(looked.opening)
+    times, rows, off_grid = looked.found
+    lost = found.acknowledged - set(times)
+    doubled = [row for row, count in times.items() if count > 1]
     for what, much in (("lost", lost), ("doubled", doubled)):
         if much:
             found.problems.append(f"kill {found.kills}: {len(much)} rows {what}, such as {next(iter(much))}")

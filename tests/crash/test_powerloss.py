@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.crash import powerloss
+from tests.crash import powerloss, traced
 from tests.crash.disk import MANNERS, Disk
 from tests.crash.traced import Cut, Deed, Opened, Removed, Renamed, Synced, Written
 
@@ -58,4 +58,6 @@ def test_a_write_is_torn_at_sectors() -> None:
 @pytest.mark.e2e
 @pytest.mark.slow
 def test_a_power_cut_takes_nothing_that_was_acknowledged(tmp_path: Path) -> None:
+    if reason := traced.unavailable():
+        pytest.skip(reason)
     assert [claim for claim in powerloss.prove(tmp_path, full=False) if not claim.holds] == []

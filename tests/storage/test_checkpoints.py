@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import shutil
+from itertools import pairwise
 from pathlib import Path
 
 import duckdb
@@ -121,6 +122,45 @@ async def test_a_large_log_goes_into_the_file(tmp_path: Path, monkeypatch: pytes
     assert not path.with_name("h.duckdb.blocks").exists()
     seen = await seen_in(path)
     assert (seen.newest, seen.problems) == (19, [])
+
+
+async def test_a_log_of_many_commits_goes_into_the_file(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(duckdb_checkpoint, "LOG_COMMITS", 5)
+    store = await open_duckdb(str(tmp_path / "h.duckdb"), location="")
+    sizes = []
+    try:
+        for number in range(20):
+            await store.commit(batch(number))
+            sizes.append((tmp_path / "h.duckdb.wal").stat().st_size)
+    finally:
+        await store.close()
+    shrunk = [number for number, (before, after) in enumerate(pairwise(sizes), 1) if after < before]
+    assert shrunk == [5, 10, 15]
+    seen = await seen_in(tmp_path / "h.duckdb")
+    assert (seen.newest, seen.problems) == (19, [])
+
+
+async def test_a_log_that_another_process_left_is_not_replayed_a_second_time(tmp_path: Path) -> None:
+    whole, path = tmp_path / "whole" / "h.duckdb", tmp_path / "h.duckdb"
+    whole.parent.mkdir()
+    store = await open_duckdb(str(whole), location="")
+    try:
+        await written(store, 0, 20)
+        for name in ("h.duckdb", "h.duckdb.wal", "h.duckdb.seq"):
+            shutil.copy(whole.with_name(name), tmp_path / name)
+    finally:
+        await store.close()
+    left = path.with_name("h.duckdb.wal").stat().st_size
+    store = await open_duckdb(str(path), location="")
+    try:
+        await store.commit(batch(20))
+        assert path.with_name("h.duckdb.wal").stat().st_size < left / 2
+    finally:
+        await store.close()
+    seen = await seen_in(path)
+    assert (seen.newest, seen.problems) == (20, [])
 
 
 async def test_where_there_is_no_room_for_a_checkpoint_commits_go_on(

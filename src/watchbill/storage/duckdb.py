@@ -146,6 +146,7 @@ class DuckDbStorage:
         finally:
             _roll_back(cursor)
         self._writing = writing
+        self._checkpoints.committed()
         self._file.log.acknowledge(self._location, Mark(last + 1, batch.accounted_until))
         self._size_bytes = self._file.size_bytes()
 

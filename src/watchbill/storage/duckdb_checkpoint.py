@@ -21,7 +21,9 @@ from watchbill.storage.duckdb_repairs import Repairs
 
 LOG_BYTES = 16 * 1024 * 1024
 """So large the log may grow before it goes into the file."""
-_PUT_OFF_UNTIL = 1.25  # times as large, where a checkpoint failed: committing goes on meanwhile
+LOG_COMMITS = 300
+"""So many commits it may hold: 0.3 ms each to replay, whatever their size, and what a kill left is to open within 250 ms."""
+_PUT_OFF_UNTIL = 1.25  # times as much, where a checkpoint failed: committing goes on meanwhile
 _HEAD_BYTES = 3 * 4_096  # one that never changes, two that each checkpoint takes in turn and writes last
 _BLOCK_BYTES = 262_144
 _MAGIC = b"watchbill blocks 1\n"
@@ -38,13 +40,19 @@ class Checkpoints:
         self._log = path.with_name(path.name + ".wal")
         self._saved = path.with_name(path.name + ".blocks")
         self._due_at = LOG_BYTES
+        self._commits = LOG_COMMITS  # in the log; of one that another process has left nobody knows
+        self._due_after = LOG_COMMITS
         self._in_doubt = False
         self._descriptor: int | None = None
 
     # --- while the database is open -----------------------------------------------------------------
 
+    def committed(self) -> None:
+        """There is one commit more in the log."""
+        self._commits += 1
+
     def is_due(self) -> bool:
-        return self._log_bytes() >= self._due_at
+        return self._commits >= self._due_after or self._log_bytes() >= self._due_at
 
     def run(self, cursor: duckdb.DuckDBPyConnection) -> None:
         """Bring the log into the file.
@@ -56,11 +64,13 @@ class Checkpoints:
         if not size:
             return
         self._due_at = max(LOG_BYTES, round(size * _PUT_OFF_UNTIL))
+        self._due_after = max(LOG_COMMITS, round(self._commits * _PUT_OFF_UNTIL))
         self._save(cursor)
         self._in_doubt = True
         cursor.checkpoint()
         self._in_doubt = False
         self._due_at = LOG_BYTES
+        self._commits, self._due_after = 0, LOG_COMMITS
         with suppress(OSError):
             self._saved.unlink(missing_ok=True)
 
@@ -80,6 +90,8 @@ class Checkpoints:
                 self._repairs.mend("history.checkpoint_undone", blocks=undone)
             self._saved.unlink()
         self._in_doubt = False
+        if not self._log_bytes():
+            self._commits = 0
         # Kept open: closed while DuckDB has the file open, it would take DuckDB's lock with it.
         self._descriptor = os.open(self._path, os.O_RDONLY | os.O_CLOEXEC)
 
