@@ -55,9 +55,10 @@ SECOND_LIVES = (
     ("--groups", "10", "--end", "close"),
 )
 FAILING_LIFE = ("--groups", "25", "--end", "close", "--log-bytes", "20000", "--pace-seconds", "0.001")
-FULL_IMAGES, FULL_CHAINS = 1_500, 8
+FULL_IMAGES, FULL_CHAINS = 1_400, 8
 FULL_DISTINCT, QUICK_DISTINCT = 1_000, 20
 WRITES_ON_EVERY = 3
+DRAWN_AGAIN = 4
 
 
 @dataclass
@@ -217,9 +218,8 @@ def _judge(kept: Path, images: int, seed: str) -> Findings:
             if isinstance(deed, Said):
                 promises.hear(deed.line)
         done = instant
-        manner = chance.choice(MANNERS)
+        manner, image = _drawn(disk, chance, found.digests)
         writes_on = found.images % WRITES_ON_EVERY == 0
-        image = disk.image(manner, chance)
         found.images += 1
         found.digests.add(_digest(image))
         found.manners[manner] += 1
@@ -229,6 +229,16 @@ def _judge(kept: Path, images: int, seed: str) -> Findings:
         what = f"seed {seed}, after deed {instant} of {len(trace.deeds)} ({_told(trace.deeds[instant - 1])}), {manner}"
         found.problems += [f"{what}: {problem}" for problem in judge(image, promises, writes_on=writes_on)]
     return found
+
+
+def _drawn(disk: Disk, chance: random.Random, known: set[bytes]) -> tuple[str, Image]:
+    """An image of this instant, with how it was made; one that is not ``known`` yet, if that is easily had."""
+    for _ in range(DRAWN_AGAIN):
+        manner = chance.choice(MANNERS)
+        image = disk.image(manner, chance)
+        if _digest(image) not in known:
+            break
+    return manner, image
 
 
 def judge(image: Image, promises: Promises, *, writes_on: bool) -> list[str]:

@@ -1,4 +1,4 @@
-"""Some images of a power cut; `make prove` makes fifteen hundred."""
+"""Some images of a power cut; `make prove` makes fourteen hundred."""
 
 import random
 from pathlib import Path
