@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from tests.probes.test_execute import a_check
+from tests.probes.test_execute import Seconds, a_check
 from watchbill.domain.results import Failure, Reason
 from watchbill.net import way_lost
 from watchbill.probes.attempt import Attempt, PhaseClock
@@ -46,13 +46,37 @@ def test_a_target_to_which_there_is_a_way_was_silent_itself(address: str) -> Non
     assert own_side(a_check(timeout="1s"), an_attempt(Reason.TIMEOUT, address=address), lost) is None
 
 
+@pytest.mark.parametrize("spoke", [Reason.TIMEOUT, Reason.CONNECT_TIMEOUT, Reason.LOSS])
 @pytest.mark.parametrize(
     ("seconds", "reason"), [(0.49, None), (0.5, Reason.RESOLVER), (1.0, Reason.RESOLVER)]
 )
 def test_a_lookup_that_took_most_of_the_time_leaves_nothing_known(
-    seconds: float, reason: Reason | None
+    seconds: float, reason: Reason | None, spoke: Reason
 ) -> None:
-    doubt = own_side(a_check(timeout="1s"), an_attempt(Reason.TIMEOUT, lookup_seconds=seconds), lost)
+    doubt = own_side(a_check(timeout="1s"), an_attempt(spoke, lookup_seconds=seconds), lost)
+    assert (doubt and doubt.reason) == reason
+
+
+@pytest.mark.parametrize(
+    ("kind", "lookup_seconds", "other_seconds", "reason"),
+    [
+        ("tcp", 0.6, 0.1, Reason.RESOLVER),
+        ("tcp", 0.6, 0.3, None),  # it is slow by itself as well
+        ("tcp", 0.4, 0.1, None),
+        ("icmp", 0.6, 0.1, None),  # its latency is that of its packets
+    ],
+)
+def test_a_latency_that_a_long_lookup_alone_exceeded_is_none_of_the_targets(
+    kind: str, lookup_seconds: float, other_seconds: float, reason: Reason | None
+) -> None:
+    seconds = Seconds()
+    attempt = Attempt(PhaseClock(seconds))
+    for phase, took in (("resolve", lookup_seconds), ("processing", other_seconds)):
+        attempt.phases.start(phase)
+        seconds.pass_by(took)
+    attempt.phases.stop()
+    attempt.fail(Reason.LATENCY, "latency must be at most 200ms")
+    doubt = own_side(a_check(kind, timeout="1s", expect={"latency": "200ms"}), attempt, lost)
     assert (doubt and doubt.reason) == reason
 
 

@@ -129,7 +129,7 @@ async def test_icmp_judges_its_own_latency() -> None:
     ("phase", "reason", "message"),
     [
         (None, Reason.TIMEOUT, "timed out after 50ms"),
-        ("resolve", Reason.RESOLVER, "timed out after 50ms while resolving the name"),
+        ("resolve", Reason.TIMEOUT, "timed out after 50ms while resolving the name"),
         ("connect", Reason.CONNECT_TIMEOUT, "timed out after 50ms while connecting"),
         ("tls", Reason.TIMEOUT, "timed out after 50ms during the TLS handshake"),
         ("processing", Reason.TIMEOUT, "timed out after 50ms while waiting for the response"),
@@ -152,6 +152,29 @@ async def test_the_deadline_names_the_phase_and_keeps_what_was_seen(
     assert result.outcome is (Outcome.ERROR if reason in OWN_SIDE else Outcome.FAILURE)
     assert result.facts == {"address": "192.0.2.1"}
     assert result.status_code == 503
+
+
+@pytest.mark.parametrize(
+    ("answering_seconds", "looking_up_seconds", "reason"),
+    [(0.048, 0.002, Reason.TIMEOUT), (0.026, 0.024, Reason.TIMEOUT), (0.02, 0.03, Reason.RESOLVER), (0, 0.05, Reason.RESOLVER)],
+)  # fmt: skip
+async def test_a_deadline_within_a_lookup_is_the_name_servers_fault_only_where_they_took_the_time(
+    answering_seconds: float, looking_up_seconds: float, reason: Reason
+) -> None:
+    """A target that was slow to redirect leaves too little for the next name."""
+    seconds = Seconds()
+
+    async def redirected(check: Any, attempt: Attempt) -> None:
+        attempt.phases.start("processing")
+        seconds.pass_by(answering_seconds)
+        attempt.phases.start("resolve")
+        seconds.pass_by(looking_up_seconds)
+        await anyio.sleep_forever()
+
+    with anyio.fail_after(10):
+        result = await executor(redirected, monotonic=seconds).execute(a_check(timeout="50ms"))
+    assert (result.reason, len(result.failures)) == (reason, 1)
+    assert "timed out after 50ms while resolving the name" in result.failures[0].message
 
 
 async def test_a_deadline_begins_with_the_probe_and_not_with_waiting_for_its_turn() -> None:

@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-from collections import deque
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
 from math import isfinite
 
 import anyio
-import dns.name
 import dns.rcode
 
 from watchbill.dnsquery import (
@@ -17,12 +15,12 @@ from watchbill.dnsquery import (
     ask_datagrams,
     ask_stream,
     is_truncated,
-    make_query,
     read_reply,
     show_name,
 )
 from watchbill.domain.results import Reason
 from watchbill.net.hostfiles import ResolvConf
+from watchbill.net.witnesses import FATAL, Witnesses
 from watchbill.ports import Connection, Datagrams, NetworkError
 
 LAST_WORD_SECONDS = 0.1
@@ -31,20 +29,30 @@ LAST_WORD_SHARE = 0.1
 event loop lags, but no more than that share of what is left."""
 CONFIRMED_WITHIN_SECONDS = 1.0
 CONFIRMED_WITHIN_SHARE = 0.25
-"""How long before that a server that said nothing is asked once more, beside a question of which it knows the answer."""
+"""How long before that a server that said nothing is asked once more, after a question of another name."""
 _SPOKE = frozenset({Reason.PROTOCOL, Reason.TOO_LARGE})
 _GOOD = frozenset({dns.rcode.NOERROR, dns.rcode.NXDOMAIN})
-_FATAL = frozenset({Reason.DESCRIPTORS, Reason.PERMISSION, Reason.INTERNAL})
+
+
+class FailingServersError(NetworkError):
+    """``resolver``: the servers answered, which leaves time, but know nothing."""
 
 
 @dataclass(slots=True)
 class _Inquiry:
-    """One question on its way through the servers: who said what instead of answering it, and who answered another."""
+    """One question on its way through the servers: who said what instead of answering it, and who is in order."""
 
     silent: dict[str, str] = field(default_factory=dict)
     failed: dict[str, str] = field(default_factory=dict)
+    refused: set[str] = field(default_factory=set)
     fatal: list[tuple[Reason, str]] = field(default_factory=list)
-    others_answered: list[str] = field(default_factory=list)
+    in_order: list[bool | None] = field(default_factory=list)
+
+    def blames_the_name(self) -> bool | None:
+        """Whether one server at least is in order; ``None``: nobody can tell of all of them."""
+        if True in self.in_order:
+            return True
+        return None if None in self.in_order or not self.in_order else False
 
 
 class NameServers:
@@ -62,13 +70,13 @@ class NameServers:
         self._connect = connect
         self._port = port
         self._declared = declared
-        self._answered: deque[Query] = deque(maxlen=2)
-        """The last two questions of different names that had a good answer."""
+        self._witnesses = Witnesses(self._answer)
 
     async def ask(self, query: Query, conf: ResolvConf) -> tuple[str, Reply]:
         """Ask one server after the other until one gives an answer, be it that there is nothing.
 
-        :raises NetworkError: ``dns`` where it is the name's fault, ``resolver`` where the servers answer nothing.
+        :raises NetworkError: ``dns`` where it is the name's fault, ``resolver`` where it is the servers', ``timeout``
+            where there was too little time to tell.
         """
         inquiry, last = _Inquiry(), _last_moment()
         with anyio.CancelScope(deadline=_moment_to_confirm(last)):
@@ -89,20 +97,25 @@ class NameServers:
         """Ask once more, after another question: who says nothing to either is out of order.
 
         Who answers the other one was there just before this one is asked again, so that an outage that begins or ends
-        between two lookups is not taken for silence about one name. Who has failed is asked the other question alone.
+        between two lookups is not taken for silence about one name. Who has failed is asked the other question alone;
+        a declared server not even that, since its failure matters whatever else it knows.
         """
         found: list[tuple[str, Reply]] = []
+        failed = tuple(inquiry.failed)
+        if failed and self._declared:
+            return None
         within = anyio.current_effective_deadline() - anyio.current_time()
         within = min(within, CONFIRMED_WITHIN_SECONDS) / 2
 
         async def once_more(server: str) -> None:
-            with anyio.move_on_after(within):
-                if await self._answers_another(server, query, good=bool(failed)):
-                    inquiry.others_answered.append(server)
-            if failed:
-                return
+            refused = server in inquiry.refused
             try:
-                answer = await self._ask(server, query, inquiry, within=within)
+                inquiry.in_order.append(
+                    await self._witnesses.is_in_order(
+                        server, query, refused=refused, search=conf.search, within_seconds=within
+                    )
+                )
+                answer = None if failed else await self._ask(server, query, inquiry, within=within)
             except NetworkError as error:
                 inquiry.fatal.append((error.reason, error.message))
                 return
@@ -110,7 +123,6 @@ class NameServers:
                 found.append((server, answer))
                 group.cancel_scope.cancel()
 
-        failed = tuple(inquiry.failed)
         async with anyio.create_task_group() as group:
             for server in failed or conf.nameservers:
                 group.start_soon(once_more, server, name=f"ask {server} once more")
@@ -118,17 +130,8 @@ class NameServers:
             raise NetworkError(*inquiry.fatal[0])
         return found[0] if found else None
 
-    async def _answers_another(self, server: str, query: Query, *, good: bool) -> bool:
-        """Whether it answers at all; with ``good``, whether it still knows a name that it knew before."""
-        known = next((each for each in self._answered if each.text != query.text), None)
-        if good and known is None:
-            return True  # of one name alone nobody can tell whose fault it is
-        other = known or make_query(dns.name.root, "NS")
-        try:
-            answer = read_reply(await self._exchange(server, other), other)
-        except NetworkError as error:
-            return error.reason in _SPOKE and not good
-        return not good or answer.rcode in _GOOD
+    async def _answer(self, server: str, query: Query) -> Reply:
+        return read_reply(await self._exchange(server, query), query)
 
     async def _ask(self, server: str, query: Query, inquiry: _Inquiry, *, within: float) -> Reply | None:
         inquiry.silent[server] = f"{server} is silent"
@@ -139,15 +142,16 @@ class NameServers:
                 return None
             answer = read_reply(packet, query)
         except NetworkError as error:
-            if error.reason in _FATAL:
+            if error.reason in FATAL:
                 raise
             told = inquiry.failed if error.reason in _SPOKE else inquiry.silent
             told[server] = error.message
             return None
         if answer.rcode in _GOOD:
-            if not any(query.text == each.text for each in self._answered):
-                self._answered.appendleft(query)
+            self._witnesses.note(query, answer)
             return answer
+        if answer.rcode == dns.rcode.REFUSED:
+            inquiry.refused.add(server)
         inquiry.failed[server] = f"{dns.rcode.to_text(dns.rcode.Rcode(answer.rcode))} from {server}"
         return None
 
@@ -167,18 +171,17 @@ class NameServers:
 
     def _unanswered(self, query: Query, inquiry: _Inquiry) -> NetworkError:
         """It is our own side's fault only where the servers have nothing to say of other names either."""
-        name, others = show_name(query.name), bool(inquiry.others_answered)
-        if inquiry.failed:
-            failures = "; ".join(inquiry.failed.values())
-            if others or self._declared:
-                return NetworkError(Reason.DNS, f"{name} cannot be resolved ({failures})")
-            return NetworkError(Reason.RESOLVER, f"no name server knows any name ({failures})")
-        silence = "; ".join(inquiry.silent.values()) or "there was no time to ask"
-        if others:
-            return NetworkError(
-                Reason.DNS, f"{name} cannot be resolved (no answer, while others get theirs: {silence})"
-            )
-        return NetworkError(Reason.RESOLVER, f"no name server answers ({silence})")
+        name, failures = show_name(query.name), "; ".join(inquiry.failed.values())
+        said = failures or "; ".join(inquiry.silent.values()) or "there was no time to ask"
+        blames_the_name = True if failures and self._declared else inquiry.blames_the_name()
+        if blames_the_name:
+            others = "" if failures else "no answer, while others get theirs: "
+            return NetworkError(Reason.DNS, f"{name} cannot be resolved ({others}{said})")
+        if blames_the_name is None:
+            return NetworkError(Reason.TIMEOUT, f"{name} could not be looked up in the time left ({said})")
+        if failures:
+            return FailingServersError(Reason.RESOLVER, f"no name server knows any name ({said})")
+        return NetworkError(Reason.RESOLVER, f"no name server answers ({said})")
 
 
 def _last_moment() -> float:

@@ -30,7 +30,7 @@ from watchbill.net.hostfiles import (
     parse_interfaces,
     parse_resolv_conf,
 )
-from watchbill.net.nameservers import NameServers
+from watchbill.net.nameservers import FailingServersError, NameServers
 from watchbill.ports import Connection, Datagrams, NetworkError
 
 _RECORDS: dict[IpFamily, str] = {4: "A", 6: "AAAA"}
@@ -92,8 +92,8 @@ class Resolver:
     async def resolve(self, host: str, family: IpChoice | None = None) -> str:
         """One address of that family, or of the preferred one.
 
-        :raises NetworkError: ``dns`` where the servers say there is none, or fail; ``resolver`` where no server
-            said anything at all.
+        :raises NetworkError: ``dns`` where the servers say there is none, or fail for this name; ``resolver`` where
+            none of them is in order; ``timeout`` where there was too little time to tell.
         """
         literal = as_address(host)
         if literal is not None:
@@ -143,17 +143,24 @@ class Resolver:
     async def _look_up(self, name: dns.name.Name, family: IpChoice | None, *, absolute: bool) -> Address:
         conf = self._configured()
         said: dict[dns.name.Name, str] = {}
+        failing = ""
         for candidate in _candidates(name, conf, absolute=absolute):
             try:
                 found = await self._addresses(candidate, family, conf)
             except NetworkError as error:
-                if error.reason is not Reason.DNS or candidate == name:
+                # A search domain that is out of order, or is refused, does not hide the name itself.
+                if candidate == name or not (
+                    error.reason is Reason.DNS or isinstance(error, FailingServersError)
+                ):
                     raise
-                continue  # a search domain that is out of order does not hide the name itself
+                failing = failing or (error.message if error.reason is Reason.RESOLVER else "")
+                continue
             chosen = self._choose(found.addresses, family)
             if chosen is not None:
                 return chosen
             said[candidate] = found.said
+        if failing and len(name.labels) == 2:  # that one label alone is no name, servers say by themselves
+            raise FailingServersError(Reason.RESOLVER, failing)
         # What was said of the name as it is declared tells more than the same of the search list.
         wanted = f"IPv{family} address" if family in (4, 6) else "address"
         raise NetworkError(Reason.DNS, f"{show_name(name)} has no {wanted} ({said[name]})")
@@ -171,13 +178,14 @@ class Resolver:
 
     async def _both(self, name: dns.name.Name, choice: IpChoice | None, conf: ResolvConf) -> _Found:
         found: dict[str, _Found] = {}
-        errors: list[tuple[Reason, str]] = []  # kept as exceptions they would be in a cycle with this frame
+        # Kept as exceptions they would be in a cycle with this frame.
+        errors: list[tuple[type[NetworkError], Reason, str]] = []
 
         async def ask(record: str) -> None:
             try:
                 found[record] = await self._records(name, record, conf)
             except NetworkError as error:
-                errors.append((error.reason, error.message))
+                errors.append((type(error), error.reason, error.message))
             else:
                 if any(self._prefers(address, choice) for address in found[record].addresses):
                     group.cancel_scope.cancel()
@@ -186,7 +194,8 @@ class Resolver:
             for record in ("AAAA", "A"):
                 group.start_soon(partial(ask, record), name=f"resolve {record}")
         if not any(answer.addresses for answer in found.values()) and errors:
-            raise NetworkError(*errors[0])
+            raised, reason, message = errors[0]
+            raise raised(reason, message)
         return _joined(*(found[record] for record in ("A", "AAAA") if record in found))
 
     async def _records(self, name: dns.name.Name, record: str, conf: ResolvConf) -> _Found:

@@ -36,7 +36,6 @@ _DOING: dict[Phase | None, str] = {
     "processing": " while waiting for the response",
     "transfer": " while receiving the response",
 }
-_LATE: dict[Phase | None, Reason] = {"resolve": Reason.RESOLVER, "connect": Reason.CONNECT_TIMEOUT}
 
 
 @dataclass(slots=True)
@@ -155,5 +154,5 @@ def _judge_latency(check: Check, attempt: Attempt) -> None:
 
 
 def _overdue(check: Check, phase: Phase | None) -> Failure:
-    reason = _LATE.get(phase, Reason.TIMEOUT)
+    reason = Reason.CONNECT_TIMEOUT if phase == "connect" else Reason.TIMEOUT
     return Failure(reason, f"timed out after {format_duration(check.timeout)}{_DOING.get(phase, '')}")
