@@ -79,7 +79,7 @@ HOMES: Mapping[str, tuple[str, ...]] = {
     "re2": ("domain/rules.py", "cli/alike.py"),
     "jsonpath_rfc9535": ("domain/json_rules.py",),
     "jsonschema_rs": ("domain/json_rules.py",),
-    "dns": ("dnsquery.py", "dnsrecords.py", "net/nameservers.py", "net/resolver.py", "probes/"),
+    "dns": ("dnsquery.py", "dnsrecords.py", "net/nameservers.py", "net/resolver.py", "net/witnesses.py", "probes/"),
     "xml": ("cli/junit.py",),
     "urllib.request": (),
     "http.client": (),

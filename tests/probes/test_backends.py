@@ -107,7 +107,7 @@ async def test_a_deadline_at_any_step_through_a_proxy_closes_the_connection(step
     opened = socks if proxy.startswith("socks") else [b"HTTP/1.1 200 OK\r\n\r\n"]
     network = ScriptedNetwork(Scripted([*opened, OK], session=session), hangs=step)
     with anyio.fail_after(10):
-        result = await Prober(network)("http", url="https://shop.test/", proxy=proxy, timeout="20ms")
+        result = await Prober(network)("http", url="https://shop.test/", proxy=proxy, timeout="100ms")
     assert result.reason in (
         {Reason.RESOLVER} if step == "resolve" else {Reason.CONNECT_TIMEOUT, Reason.TIMEOUT}
     )
@@ -130,7 +130,7 @@ async def test_a_deadline_at_any_step_closes_the_connection(step: str) -> None:
     session = TlsSession("TLSv1.3", "x", (a_certificate(),), None)
     network = ScriptedNetwork(Scripted([OK], session=session), hangs=step)
     with anyio.fail_after(10):
-        result = await Prober(network)("http", url="https://shop.test/", timeout="20ms")
+        result = await Prober(network)("http", url="https://shop.test/", timeout="100ms")
     reasons = {"resolve": Reason.RESOLVER, "connect": Reason.CONNECT_TIMEOUT}
     assert result.reason is reasons.get(step, Reason.TIMEOUT)
     assert [connection.closed for connection in network.connections] in ([], [1])
