@@ -26,6 +26,7 @@ ROUNDS = 5
 QUICKLY = (
     "no descriptor left",
     "a deaf name server",
+    "a name server without a way out",
     "no address",
     "a long stall of the event loop",
 )

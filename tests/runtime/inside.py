@@ -92,6 +92,12 @@ FAULTS: dict[str, Fault] = {
         (1.2, 6.0),
         ("resolver",),
     ),
+    "a name server without a way out": Fault(
+        lambda world: world.name_server.send_signal(signal.SIGHUP),
+        lambda world: world.name_server.send_signal(signal.SIGUSR2),
+        (1.2, 6.0),
+        ("resolver",),
+    ),
     "no name server": Fault(_kill_name_server, World.start_name_server, (1.2, 6.0), ("resolver",)),
     "no link": Fault(
         cable("link", "set", CABLE, "down"), cable("link", "set", CABLE, "up"), (1.2, 6.0), ("network",)

@@ -20,6 +20,7 @@ from typing import cast
 
 import dns.flags
 import dns.message
+import dns.rcode
 import dns.rrset
 
 ROOT = Path(__file__).parents[2]
@@ -42,25 +43,27 @@ class _Http(asyncio.Protocol):
 
 
 class _Dns(asyncio.DatagramProtocol):
-    """SIGUSR1 makes it lose what it is asked, SIGUSR2 answer again."""
+    """SIGUSR1 makes it lose what it is asked, SIGHUP fail as one without a way out does, SIGUSR2 answer again."""
 
     def __init__(self, address: str) -> None:
         self._address = address
-        self._deaf = False
-        for number, deaf in ((signal.SIGUSR1, True), (signal.SIGUSR2, False)):
-            asyncio.get_running_loop().add_signal_handler(number, setattr, self, "_deaf", deaf)
+        self._does = "answer"
+        for number, does in ((signal.SIGUSR1, "lose"), (signal.SIGHUP, "fail"), (signal.SIGUSR2, "answer")):
+            asyncio.get_running_loop().add_signal_handler(number, setattr, self, "_does", does)
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         self._transport = cast("asyncio.DatagramTransport", transport)
 
     def datagram_received(self, data: bytes, addr: tuple[str, int]) -> None:
-        if self._deaf:
+        if self._does == "lose":
             return
         query = dns.message.from_wire(data)
         response = dns.message.make_response(query)
         response.flags |= dns.flags.RA
         question = query.question[0]
-        if question.rdtype == dns.rdatatype.A:
+        if self._does == "fail":
+            response.set_rcode(dns.rcode.SERVFAIL)
+        elif question.rdtype == dns.rdatatype.A:
             response.answer.append(dns.rrset.from_text(question.name, 60, "IN", "A", self._address))
         self._transport.sendto(response.to_wire(), addr)
 
