@@ -3,18 +3,20 @@
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Callable, Collection
+from collections.abc import Callable
 from dataclasses import dataclass, field
+from functools import partial
 
 from tests.sim.file import File
+from tests.sim.gaps import Gaps, WatchedTimeline
 from tests.sim.machine import Machine
 from tests.sim.mirror import Mirror
 from tests.sim.network import SimulatedNetwork
+from tests.sim.pending import ROWS, Pending, Row
 from tests.sim.probing import Watch
 from tests.sim.scrape import Scraper
-from tests.sim.store import ROWS, Store
+from tests.sim.store import Store
 from watchbill.app import App
-from watchbill.clock import Clock
 from watchbill.domain.checks import Http
 from watchbill.domain.config import LoadedConfig
 from watchbill.domain.messages import (
@@ -37,13 +39,12 @@ from watchbill.domain.plan import MASS_DELETE_FLOOR
 from watchbill.domain.results import Outcome, Trigger
 from watchbill.domain.schedule import offset_of
 from watchbill.domain.units import Instant
+from watchbill.storage.writer import HISTORY_EVENTS
 
 STUCK_SECONDS = 200.0
 """A slot is open for an interval and a timeout at most; the longest interval is two minutes."""
 UNWRITTEN_SECONDS = 12.0
 """After so long a row is stored, where the store works (its slowest commit takes two seconds, a pause five)."""
-EVERYTHING_EVERY = 8
-"""So often what nobody spoke of is looked at, too."""
 IDLE_TASKS = 140
 HURRY_AFTER_SECONDS = 10.0
 """So long after a start or a reload slots may still run late."""
@@ -57,7 +58,8 @@ class Life:
     network: SimulatedNetwork
     store: Store
     file: File
-    clock: Clock
+    clock: WatchedTimeline
+    pending: Pending
     tell: Callable[[str], None]
     end: Callable[[], None] = lambda: None
     """Ends it at once."""
@@ -69,12 +71,9 @@ class Life:
     reloads_under_way: int = 0
     mirror: Mirror = field(default_factory=Mirror)
     scraper: Scraper = field(default_factory=Scraper)
-    _touched: set[str] = field(default_factory=set)
-    """Of whom something was heard since they were looked at."""
-    _compared: int = 0
     _registered: set[str] = field(default_factory=set)
-    _unwritten: deque[float] = field(default_factory=deque)
-    """When each row was produced that is not stored yet."""
+    _unwritten: deque[tuple[float, int]] = field(default_factory=deque)
+    """When each row was produced that is not stored yet, and how many events waited then."""
     _written: int = 0
     _rows_before: int = 0
     _progress: tuple[Instant, float] = (0, 0.0)
@@ -82,6 +81,7 @@ class Life:
     def __post_init__(self) -> None:
         self.watch = Watch(self.machine, self.network, self.clock, self.mirror, self.breaks)
         self.watch.unhurried_until = float("inf")
+        self.gaps = Gaps(self.machine, self.clock, self.store.account, lambda: self.store.opened, self.breaks)
         self._rows_before = self.store.rows
         self._progress = 0, self.machine.monotonic()
 
@@ -90,6 +90,12 @@ class Life:
             self.broken, self.broken_at = promise, self.machine.monotonic()
             self.tell(f"BROKEN: {promise}")
             self.end()
+
+    def begins(self, app: App) -> None:
+        """Slots are started from here on."""
+        self.gaps.begins()
+        self.compare(app)
+        app.bus.subscribe(ROWS, partial(self._after, app), name="simulation")
 
     def hurries_not(self) -> None:
         """Slots may run late for a while: where there is little capacity, for as long as that is so."""
@@ -101,16 +107,17 @@ class Life:
     def hear(self, event: Event | Command) -> None:
         if self.frozen:
             return
+        if isinstance(event, HISTORY_EVENTS):
+            self.pending.heard(event)
         if isinstance(event, ROWS):
             self.produced += 1
-            self._unwritten.append(self.machine.monotonic())
+            self._unwritten.append((self.machine.monotonic(), self.pending.count))
         match event:
             case CheckSucceeded(result) | CheckFailed(result) | CheckErrored(result):
                 self.tell(
                     f"{result.check_id} {result.trigger} {result.slot} {result.outcome} {result.reason or ''}"
                     f" after {result.duration_seconds:.6f} s"
                 )
-                self._touched.add(result.check_id)
                 if (told := self.mirror.checks.get(result.check_id)) is not None:
                     told.take(result)
                 elif result.trigger is not Trigger.MANUAL:
@@ -118,7 +125,6 @@ class Life:
                 self.watch.judge(result)
             case SlotSkipped():
                 self.tell(f"{event.check_id} {event.slot} skipped: {event.reason}")
-                self._touched.add(event.check_id)
                 self.watch.judge_skip(event)
                 if (told := self.mirror.checks.get(event.check_id)) is not None:
                     told.slots[Outcome.SKIPPED] += 1
@@ -128,15 +134,15 @@ class Life:
     def _hear_of_change(self, event: Event | Command) -> None:
         match event:
             case CheckRegistered():
+                self.gaps.registered(event.check.id, event.at)
                 self._registered.add(event.check.id)
-                self._touched.add(event.check.id)
                 self.hurries_not()
                 self.mirror.registered(event)
             case CheckDeleted():
-                self._touched.add(event.check.id)
                 self.mirror.deleted(event)
             case SlotsMissed():
                 self.tell(f"gap {event.reason} {event.start} to {event.end}")
+                self.gaps.hear(event)
                 self.mirror.missed(event.counts)
             case HeartbeatReceived():
                 self.mirror.checks[event.check_id].last_seen = event.at
@@ -162,6 +168,10 @@ class Life:
         if before is None:
             config = event.loaded.config
             self.mirror.restored(self.store.opened.renamed(config.checks, config.moved), event.at)
+            said = self.mirror.missed_at_start
+            for name, missed in self.store.missed_since(event.at).items():
+                if said.get(name, 0) != missed:
+                    self.breaks(f"{said.get(name, 0)} slots of {name} are said to be missed, {missed} were")
             return
         was, now = self.file.declared_in(before), self.file.declared_in(event.loaded)
         touched = {name for name, declared in now.items() if was.get(name) != declared}
@@ -171,20 +181,29 @@ class Life:
         if gone > MASS_DELETE_FLOOR and 2 * gone > len(was):
             self.breaks(f"a reload deleted {gone} of {len(was)} checks")
 
+    # --- after every event --------------------------------------------------------------------------
+
+    def _after(self, app: App, event: Row) -> None:
+        """Everybody has heard of it: what is said of its check, and the books of history."""
+        if self.frozen or self.broken is not None:
+            return
+        check_id = event.check_id if isinstance(event, SlotSkipped) else event.result.check_id
+        if check_id in self.mirror.checks:
+            self._compare_check(app, check_id)
+        self._compare_history(app)
+
     # --- after every step ---------------------------------------------------------------------------
 
     def compare(self, app: App) -> None:
         """Every promise that can be held against what is in memory now."""
         if self.frozen or self.broken is not None:
             return
-        self._compared += 1
-        everything = self._compared % EVERYTHING_EVERY == 0
-        self._compare_board(app, app.board.checks.keys() if everything else self._touched)
-        self._touched = set()
+        self._compare_board(app)
         self._compare_history(app)
+        self.gaps.overdue()
         self._compare_bounds(app)
         self._compare_progress(app)
-        if everything and not self.reloads_under_way:
+        if not self.reloads_under_way:
             self._compare_running(app)
 
     def scrape(self, app: App) -> None:
@@ -192,37 +211,44 @@ class Life:
         if found is not None:
             self.breaks(found)
 
-    def _compare_board(self, app: App, check_ids: Collection[str]) -> None:
-        for check_id in check_ids:
-            state, told = app.board.checks.get(check_id), self.mirror.checks.get(check_id)
-            if state is None or told is None:
-                if (state is None) is not (told is None):
-                    self.breaks(f"{check_id} is on the board or registered, not both")
-            elif (
-                found := told.difference(state, missed_at_start=self.mirror.missed_at_start.get(check_id, 0))
-            ) is not None:
-                self.breaks(f"{check_id}: {found}")
+    def _compare_board(self, app: App) -> None:
+        if either := app.board.checks.keys() ^ self.mirror.checks.keys():
+            return self.breaks(f"{sorted(either)} are on the board or registered, not both")
+        for check_id in self.mirror.checks:
+            self._compare_check(app, check_id)
+        failed = {name: times for name, times in app.bus.statistics().handler_errors.items() if times}
+        if failed:
+            self.breaks(f"subscribers failed: {failed}")
         for service, status in app.board.services.items():
             if status is not self.mirror.service(service):
                 self.breaks(
                     f"{service} is {status} on the board, {self.mirror.service(service)} by its checks"
                 )
+        return None
+
+    def _compare_check(self, app: App, check_id: str) -> None:
+        missed_at_start = self.mirror.missed_at_start.get(check_id, 0)
+        state, told = app.board.checks[check_id], self.mirror.checks[check_id]
+        if (found := told.difference(state, missed_at_start=missed_at_start)) is not None:
+            self.breaks(f"{check_id}: {found}")
 
     def _compare_history(self, app: App) -> None:
         """What is acknowledged is stored, what was produced is somewhere, and does not wait for long."""
         writer, stored = app.writer.statistics(), self.store.rows - self._rows_before
         if writer.rows > stored:
             self.breaks(f"{writer.rows} rows are acknowledged, {stored} are stored")
-        if self.produced > writer.rows + writer.dropped_rows + writer.pending:
-            self.breaks(f"{self.produced} rows were produced, but {writer}")
+        if (writer.pending, writer.dropped_rows) != (self.pending.count, self.pending.dropped_rows):
+            self.breaks(
+                f"{self.pending.count} events wait, {self.pending.dropped_rows} rows went, but {writer}"
+            )
         if self.produced != app.produced:
             self.breaks(f"{self.produced} rows were produced, {app.produced} were counted")
         while self._unwritten and self._written < writer.rows + writer.dropped_rows:
             self._unwritten.popleft()
             self._written += 1
-        oldest = self._unwritten[0] if self._unwritten else float("inf")
+        oldest, before_it = self._unwritten[0] if self._unwritten else (float("inf"), 0)
         since = max(oldest, self.store.well_since)
-        patience = UNWRITTEN_SECONDS + writer.pending / 2  # where batches are small, a backlog takes its time
+        patience = UNWRITTEN_SECONDS + before_it / 2  # where batches are small, a backlog takes its time
         if self.machine.monotonic() - since > patience and not self.machine.stood_still(since):
             self.breaks(f"a row waits for {self.machine.monotonic() - oldest} s, though the store works")
 

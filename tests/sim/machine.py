@@ -38,6 +38,9 @@ class Machine:
     monotonic: Callable[[], float] = lambda: 0.0
     tasks: Callable[[], int] = lambda: 0
     """How many there are on this loop."""
+    timeline: Callable[[], Instant] = lambda: 0
+    lost: Callable[[Instant, Instant], None] = lambda begin, end: None
+    """The clock of the process that runs here, and what is told of each stall on it."""
 
     def __post_init__(self) -> None:
         self._plan_stall()
@@ -48,10 +51,11 @@ class Machine:
         return START + round(self.monotonic() * SECOND) + self.wall_ahead
 
     def stand_still(self, seconds: float) -> None:
-        since = self.monotonic()
+        since, at = self.monotonic(), self.timeline()
         self._jump(seconds)
         self.stalls.append((since, self.monotonic()))
         del self.stalls[:-STALLS_KEPT]
+        self.lost(at, self.timeline())
 
     def stood_still(self, since: float) -> bool:
         """Whether it did at any time after that, on the loop's clock."""

@@ -10,6 +10,7 @@ from typing import Any
 
 import pytest
 
+from tests.sim.planted_gaps import PLANTED_GAPS
 from watchbill import app, handlers, reload
 from watchbill.agenda import Agenda, Entry
 from watchbill.board import Board
@@ -302,5 +303,6 @@ PLANTED: Mapping[str, Plant] = {
         stall_taken_for_slowness,
         metrics_grow_stale,
         connection_left_open,
+        *PLANTED_GAPS,
     )
 }

@@ -22,7 +22,7 @@ from tests.sim.machine import Machine
 from tests.sim.world import Size, World
 from watchbill.ports import Execute
 from watchbill.probes import make_execute
-from watchbill.storage.writer import HistoryWriter
+from watchbill.storage.writer import CAPACITY, HistoryWriter
 
 
 @dataclass(frozen=True)
@@ -60,11 +60,11 @@ def simulate(seed: int, size: Size) -> Told:
             patch.setattr("watchbill.reload.anyio", busy)
             patch.setattr("watchbill.app.anyio", busy)
 
-        if "narrowness" not in size.without:
-            _make_narrow(patch, Random(f"{seed} narrowness"))
+        narrow = "narrowness" not in size.without
+        capacity = _make_narrow(patch, Random(f"{seed} narrowness")) if narrow else CAPACITY
 
         async def main() -> World:
-            world = World(seed, size, machine, watch)
+            world = World(seed, size, machine, watch, capacity)
             world.file.slow = slow
             await world.run()
             return world
@@ -82,7 +82,8 @@ def simulate(seed: int, size: Size) -> Told:
     )
 
 
-def _make_narrow(patch: pytest.MonkeyPatch, random: Random) -> None:
+def _make_narrow(patch: pytest.MonkeyPatch, random: Random) -> int:
+    """For how many events there is room."""
     capacity, batch = random.choice(CAPACITIES), random.choice(BATCHES)
     if capacity is not None:
         defaults = HistoryWriter.__init__.__kwdefaults__ or {}
@@ -90,6 +91,7 @@ def _make_narrow(patch: pytest.MonkeyPatch, random: Random) -> None:
     if batch is not None:
         patch.setattr("watchbill.storage.writer.LARGEST_BATCH", batch)
         patch.setattr("watchbill.storage.writer.FLUSH_ROWS", batch)
+    return CAPACITY if capacity is None else capacity
 
 
 def _unwatched(*_: object, **__: object) -> Execute:

@@ -1,25 +1,20 @@
-"""A store that is slow and fails, that keeps nothing more once the process is dead, and that counts every slot by itself."""
+"""A store that is slow and fails, that keeps nothing more once the process is dead, and that looks at all it is given."""
 
 from __future__ import annotations
 
-from collections import Counter
 from collections.abc import Callable
-from dataclasses import dataclass, field
-from heapq import heappop, heappush
-from itertools import count
 from random import Random
 
 import anyio
 
+from tests.sim.account import Account
+from tests.sim.lost import LostTime
+from tests.sim.pending import ROWS, BrokenError, Pending
 from watchbill.domain.errors import StorageError
 from watchbill.domain.history import Batch
 from watchbill.domain.messages import (
     CheckDeleted,
-    CheckErrored,
-    CheckFailed,
     CheckRegistered,
-    CheckSucceeded,
-    SlotSkipped,
     SlotsMissed,
 )
 from watchbill.domain.opening import Opening
@@ -30,75 +25,44 @@ from watchbill.storage.ledger import SpanRecord
 from watchbill.storage.memory import MemoryStorage
 from watchbill.storage.rows import Row
 
-ROWS = (CheckSucceeded, CheckFailed, CheckErrored, SlotSkipped)
 SLOWNESS = (0.0, 0.0, 0.01, 0.3, 2.0)
 LOST_AT_ONCE = 0.7
 """Of the commits that fail, how many leave nothing; the others were applied before they raised."""
 
 
-class BrokenError(Exception):
-    """A promise was not kept; the text says which."""
-
-
-@dataclass
-class Account:
-    """Follows each span slot by slot, as far as accounting has come: each is one row, or lies in a gap."""
-
-    rows: Counter[tuple[Instant, int]] = field(default_factory=Counter)
-    """(slot, key of the check) of those that have not been looked at."""
-    gaps: list[SlotsMissed] = field(default_factory=list)
-    looked_at: int = 0
-    missed: int = 0
-    _due: list[tuple[Instant, int, int, SpanRecord]] = field(default_factory=list)
-    _order: count[int] = field(default_factory=count)
-
-    def opened(self, span: SpanRecord) -> None:
-        first = first_slot_after(span.opened_at, interval=span.interval, offset=span.offset)
-        heappush(self._due, (first, next(self._order), span.key, span))
-
-    def close_until(self, until: Instant) -> None:
-        """:raises BrokenError: a slot before that is not exactly one row, nor in a gap, or a row is of no slot."""
-        while self._due and self._due[0][0] < until:
-            slot, _, key, span = heappop(self._due)
-            if span.closed_at is not None and slot > span.closed_at:
-                continue
-            self._look_at(slot, key)
-            heappush(self._due, (slot + span.interval, next(self._order), key, span))
-        stray = [row for row in self.rows if row[0] < until]
-        if stray:
-            raise BrokenError(f"rows of no slot that was expected: {stray[:3]}")
-
-    def _look_at(self, slot: Instant, key: int) -> None:
-        rows = self.rows.pop((slot, key), 0)
-        self.looked_at += 1
-        if rows > 1:
-            raise BrokenError(f"slot {slot} of check {key} has {rows} rows")
-        if rows == 0:
-            self.missed += 1
-            if not any(gap.start <= slot < gap.end for gap in reversed(self.gaps)):
-                raise BrokenError(f"slot {slot} of check {key} is unaccounted")
-
-
 class Store(MemoryStorage):
     """``fails``: the share of commits that raise. ``frozen``: the process is dead, so nothing it still does is kept."""
 
-    def __init__(self, random: Random, now: Callable[[], float]) -> None:
+    def __init__(self, random: Random, now: Callable[[], float], lost: LostTime) -> None:
         super().__init__()
         self.random = random
         self.now = now
         self.well_since = 0.0
         """Since when no commit has failed, on the loop's clock."""
         self.opened = Opening()
+        self._known: list[tuple[str, SpanRecord, set[Instant]]] = []
+        """When it was opened: what each check was called, its span, and the slots that had rows already."""
         self.frozen = False
         self.fails = 0.0
         self.invalid = False
         """After a fatal error nothing works until it is opened again."""
         self.rows = 0
         self.batches = 0
-        self.account = Account()
+        self.account = Account(lost, self._names_of)
+        self.pending = Pending(0, set())
+        """What the process that lives now has to store."""
+
+    def serves(self, pending: Pending) -> None:
+        """A process begins."""
+        self.frozen, self.opened, self.pending = False, Opening(), pending
+
+    def process_ended(self) -> None:
+        """What it had not stored by then went with it."""
+        self.account.process_ended(self.pending.left())
 
     async def commit(self, batch: Batch) -> None:
         if not self.frozen:
+            self.pending.given(batch)
             await anyio.sleep(self.random.choice(SLOWNESS))
         await self._apply(batch)
 
@@ -110,11 +74,15 @@ class Store(MemoryStorage):
         if failing:
             self.well_since = self.now()
             if self.invalid or self.random.random() < LOST_AT_ONCE:
-                raise self._error()
+                error = self._error()
+                if not error.retryable:
+                    self.pending.refused()
+                raise error
         if batch is not self._last:
             await self._take_in(batch)
         if failing:
             raise StorageError("the answer of the disk got lost")
+        self.pending.acknowledged()
 
     async def reopen(self) -> None:
         await anyio.sleep(self.random.choice((0, 0.05, 1)))
@@ -125,7 +93,24 @@ class Store(MemoryStorage):
 
     async def opening(self, location: str) -> Opening:
         self.opened = await super().opening(location)
+        self._known = [
+            (
+                self._ledger.name_of(span.key),
+                span,
+                {slot for slot, key in self.account.rows if key == span.key},
+            )
+            for span in self._ledger.open_spans(location)
+        ]
         return self.opened
+
+    def missed_since(self, at: Instant) -> dict[str, int]:
+        """How many slots of each check nobody ran from where accounting had come to when it was opened."""
+        missed = {}
+        for name, span, rows in self._known:
+            since = max(span.opened_at, (self.opened.accounted_until or 0) - 1)
+            first = first_slot_after(since, interval=span.interval, offset=span.offset)
+            missed[name] = sum(slot not in rows for slot in range(first, at + 1, span.interval))
+        return missed
 
     @property
     def accounted_until(self) -> Instant:
@@ -154,6 +139,9 @@ class Store(MemoryStorage):
             self._take(event)
         for span in self._ledger.changes.spans:
             self.account.opened(span)
+        for event in batch.events:
+            if isinstance(event, SlotsMissed):
+                self.account.gap(event, self._counted(event))
         await super().commit(Batch((), batch.accounted_until))
         self._last = batch
         self.account.close_until(self.accounted_until)
@@ -164,9 +152,14 @@ class Store(MemoryStorage):
         for event in batch.events:
             if isinstance(event, CheckRegistered | CheckDeleted) and event.at < known:
                 raise BrokenError(f"{event} changes what was accounted for")
-            if isinstance(event, SlotsMissed):
-                self.account.gaps.append(event)
             self.rows += isinstance(event, ROWS)
+
+    def _counted(self, gap: SlotsMissed) -> list[tuple[int, int]]:
+        counts = gap.counts.items()
+        return [(self._ledger.locate(name, gap.end - 1)[0], number) for name, number in counts if number]
+
+    def _names_of(self, key: int) -> set[str]:
+        return {identity.check_id for identity in self._ledger._by_key[key]}
 
     def _append(self, row: Row) -> None:
         if row.trigger == Trigger.SCHEDULE:

@@ -1,4 +1,4 @@
-"""One seed: a machine on which the application is started, changed, attacked, stopped and killed for an hour."""
+"""One seed: a machine on which the application is started, changed, attacked, stopped and killed for as long as asked."""
 
 from __future__ import annotations
 
@@ -14,16 +14,18 @@ from anyio.abc import TaskGroup
 
 from tests.sim.faults import Faults
 from tests.sim.file import TARGETS, File
+from tests.sim.gaps import WatchedTimeline
 from tests.sim.life import Life
 from tests.sim.loops import Backend
+from tests.sim.lost import LostTime
 from tests.sim.machine import Machine
 from tests.sim.network import SimulatedNetwork
+from tests.sim.pending import Pending
 from tests.sim.scrape import check_of, read
 from tests.sim.store import Store
 from watchbill.agenda import Entry, Running
 from watchbill.app import App, open_app
 from watchbill.board import CheckState
-from watchbill.clock import Timeline
 from watchbill.domain.errors import UnknownCheckError, WatchbillError
 from watchbill.domain.messages import ExecuteChecks, RecordHeartbeat, ReloadConfig
 from watchbill.domain.units import SECOND
@@ -51,12 +53,18 @@ class Size:
 
 @dataclass
 class World:
-    """What outlives the processes: the machine, its disk, its network and the file that people edit."""
+    """What outlives the processes (their network, store and file, on one machine), who acts on them, and what came of it.
+
+    ``patch_execute`` has every probe of a process watched. ``broken``: the first promise that was not kept, after so
+    many seconds of the loop's clock; ``story`` the last lines before it.
+    """
 
     seed: int
     size: Size
     machine: Machine
     patch_execute: Callable[[Callable[[Execute], Execute]], None]
+    capacity: int
+    """For how many events that wait to be stored there is room."""
     happened: Counter[str] = field(default_factory=Counter)
     broken: str | None = None
     broken_after: float = 0.0
@@ -66,7 +74,7 @@ class World:
         self.random = self._drawn_for("people")
         self.faults = Faults(self._drawn_for("faults"), self.size.without)
         self.network = SimulatedNetwork(self._drawn_for("network"), self.machine.monotonic, targets=TARGETS)
-        self.store = Store(self._drawn_for("store"), self.machine.monotonic)
+        self.store = Store(self._drawn_for("store"), self.machine.monotonic, LostTime())
         self.file = File(self._drawn_for("file"), self.size.checks, dense=self.size.dense)
         self.file.stand_still = self.machine.stand_still
         self.digest = hashlib.blake2b(digest_size=8)
@@ -105,19 +113,21 @@ class World:
 
     def _begin(self) -> Life:
         self.machine.wall_ahead -= self.faults.clock_set_back() * SECOND
-        clock = Timeline(monotonic=self.machine.monotonic, wall=self.machine.wall)
+        clock = WatchedTimeline(monotonic=self.machine.monotonic, wall=self.machine.wall)
+        pending = Pending(self.capacity, self.store.account.dropped)
         self.file.save()
-        self.store.frozen = False
+        self.store.serves(pending)
         self.network.open_connections = 0
         self.happened["lives"] += 1
         self.tell("a process starts")
-        return Life(self.machine, self.network, self.store, self.file, clock, self.tell)
+        return Life(self.machine, self.network, self.store, self.file, clock, pending, self.tell)
 
     async def _live(self, life: Life) -> None:
         self.patch_execute(life.watch.watching)
         with anyio.CancelScope() as process:
 
             def end() -> None:
+                life.gaps.ends()
                 life.frozen = self.store.frozen = True
                 process.cancel()
 
@@ -144,10 +154,12 @@ class World:
         )
         loaded = self.file.newest()
         async with open_app(loaded, ports, recorder=life.hear) as app:
+            life.begins(app)
             async with anyio.create_task_group() as people:
                 await self._while_it_runs(life, app, people)
                 people.cancel_scope.cancel()
             self.tell("stops")
+            life.gaps.ends()
         life.conclude(app)
 
     async def _while_it_runs(self, life: Life, app: App, people: TaskGroup) -> None:
@@ -164,8 +176,14 @@ class World:
 
     def _end(self, life: Life) -> None:
         self.machine.lives()
+        life.gaps.ends()
+        self.store.process_ended()
         self.happened["rows"] = self.store.rows
         self.happened["slots"] = self.store.account.looked_at
+        for reason, slots in self.store.account.missed.items():
+            self.happened[f"missed: {reason}"] = slots
+        self.happened["gaps"] += life.gaps.told
+        self.happened["dropped"] += life.pending.dropped_rows
         self.happened["probes"] += life.watch.probes
         self.happened["scrapes"] += life.scraper.scrapes
         if life.broken is not None:

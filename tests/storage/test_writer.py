@@ -31,13 +31,21 @@ from tests.storage.fakes import FailingStorage
 from watchbill.clock import Clock
 from watchbill.domain.errors import StorageError
 from watchbill.domain.history import Batch, Coverage
-from watchbill.domain.messages import CheckRegistered, CheckSucceeded, Event, HeartbeatReceived, SlotsMissed
+from watchbill.domain.messages import (
+    CheckRegistered,
+    CheckSucceeded,
+    ConfigReloaded,
+    Event,
+    HeartbeatReceived,
+    SlotsMissed,
+)
+from watchbill.domain.plan import Plan
 from watchbill.domain.results import GapReason, Trigger
 from watchbill.domain.status import Status
 from watchbill.domain.units import SECOND, Instant
 from watchbill.storage.buffer import Buffer
 from watchbill.storage.writer import FLUSH_ROWS, GIVE_UP_ROWS_AFTER, LARGEST_BATCH, HistoryWriter
-from watchbill.testing import virtual_clock
+from watchbill.testing import config_of, virtual_clock
 
 pytestmark = pytest.mark.anyio
 
@@ -489,6 +497,14 @@ async def test_whatever_is_dropped_every_slot_of_every_check_stays_exact(
     assert sum(one.missed for one in found) == writer.statistics().dropped_rows
     assert [(one.expected, one.unaccounted) for one in found] == [(60, 0)] * len(ids)
     assert sum(one.success + one.failure + one.skipped for one in found) == writer.statistics().rows
+
+
+def test_nothing_is_accounted_for_past_a_configuration_that_waits_to_close_what_it_does_not_declare() -> None:
+    buffer = Buffer(100)
+    buffer.put(registered(check("shop")))
+    buffer.put(ConfigReloaded(config_of(check("shop")), Plan(), START, "start"))
+    assert buffer.take(1, START + DAY).accounted_until == START
+    assert buffer.take(1, START + DAY).accounted_until == START + DAY
 
 
 def test_flips_give_way_with_the_rows_but_are_not_counted_as_such() -> None:

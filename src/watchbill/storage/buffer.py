@@ -19,6 +19,7 @@ from watchbill.domain.messages import (
     CheckRegistered,
     CheckStatusChanged,
     CheckSucceeded,
+    ConfigReloaded,
     Event,
     HeartbeatReceived,
     SlotSkipped,
@@ -114,8 +115,8 @@ def _floor(event: Event) -> Instant | None:
     match event:
         case CheckSucceeded() | CheckFailed() | CheckErrored() | SlotSkipped():
             return _slot(event)[1]
-        case CheckRegistered() | CheckDeleted():
-            return event.at
+        case CheckRegistered() | CheckDeleted() | ConfigReloaded():
+            return event.at  # a configuration closes what it does not declare any more
         case SlotsMissed():
             return event.start
         case _:
