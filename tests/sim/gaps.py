@@ -100,11 +100,11 @@ class Gaps:
         if last is None or last.reason is GapReason.CLOCK or begin - last.end > SAME_STALL:
             if last is not None and last.reason is GapReason.STALL and last.took < LONG:
                 self._causes.pop()
-            last = Cause(GapReason.STALL, begin, end, 0, due, begin)
+            last = Cause(GapReason.STALL, begin, end, 0, due, begin, sure=False)
             self._causes.append(last)
         last.took += end - begin
         last.last, last.end, last.due = begin, end, due
-        last.sure = self._begun and last.took > CERTAINLY_LONG
+        last.sure |= self._begun and end - begin > CERTAINLY_LONG
 
     def _jump(self, before: Instant, after: Instant) -> None:
         self.lost.add(before, after)
