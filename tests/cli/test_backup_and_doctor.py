@@ -48,6 +48,15 @@ def test_a_backup_taken_under_load_restores_all_that_had_been_acknowledged(tmp_p
         again = run("backup", "copy.duckdb", "--server", running.url)
         assert (again.exit_code, "add --force" in again.stderr) == (1, True)
         assert run("backup", "copy.duckdb", "--server", running.url, "--force").exit_code == 0
+        Path("link.duckdb").symlink_to(running.storage)
+        for own in (str(running.storage), "link.duckdb"):
+            refused = run("backup", own, "--server", running.url, "--force")
+            assert (refused.exit_code, refused.stdout) == (1, "")
+            assert (
+                f"in use by process {running.process.pid}, whose history it is; name another file"
+                in refused.stderr
+            )
+        Path("link.duckdb").unlink()
     copy = Path("copy.duckdb")
     assert copy.stat().st_mode & 0o077 == 0
     assert [path.name for path in Path().glob("copy.duckdb*")] == ["copy.duckdb"]
@@ -88,6 +97,22 @@ def test_without_an_exporter_there_is_no_backup(run: Run) -> None:
     done = run("backup", "copy.duckdb", "--server", f"http://127.0.0.1:{free_port()}")
     assert (done.exit_code, "no exporter answers" in done.stderr) == (1, True)
     assert list(Path().iterdir()) == []
+
+
+@pytest.mark.parametrize("beside", [".wal", ".blocks"])
+@pytest.mark.parametrize("target", [True, False])
+def test_what_lies_beside_a_target_is_not_taken_for_the_copys(
+    run: Run, exporter: Answering, beside: str, target: bool
+) -> None:
+    left = Path(f"copy.duckdb{beside}")
+    left.write_bytes(b"another history's")
+    if target:
+        Path("copy.duckdb").write_bytes(b"another history")
+    done = run("backup", "copy.duckdb", "--server", exporter.url, "--force")
+    assert (done.exit_code, exporter.asked) == (1, [])
+    assert f"{left}: belongs to another history, and would be taken for this one's" in done.stderr
+    assert left.read_bytes() == b"another history's"
+    assert sorted(path.name for path in Path().iterdir()) == ["copy.duckdb"] * target + [left.name]
 
 
 def test_a_folder_is_no_target(run: Run, exporter: Answering) -> None:

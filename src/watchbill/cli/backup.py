@@ -10,8 +10,10 @@ import click
 from watchbill.cli.options import server_option
 from watchbill.cli.terminal import count, plain, say
 from watchbill.client import Client
-from watchbill.domain.errors import StorageError
+from watchbill.domain.errors import StorageError, StorageLockedError
+from watchbill.storage.duckdb_disk import sync
 from watchbill.storage.duckdb_examination import Examination, examine
+from watchbill.storage.duckdb_file import DuckDbFile
 
 UNREADABLE = frozenset({"damaged", "unusable", "empty"})
 
@@ -31,25 +33,38 @@ def backup(ctx: click.Context, target: Path, server: str, *, force: bool) -> Non
     if target.is_dir() or (target.exists() and not force):
         say(f"watchbill: {plain(target)}: exists; name another file, or add --force to replace a file")
         ctx.exit(1)
+    try:
+        with DuckDbFile(str(target)).replaced():
+            found = _received(server, Path(os.path.realpath(target)))
+    except StorageLockedError as error:
+        say(
+            f"watchbill: {plain(target)}: in use by process {error.pid}, whose history it is; name another file"
+        )
+        ctx.exit(1)
+    for finding in found.findings:
+        say(f"watchbill: warning: {finding.kind}: {plain(finding.message)}")
+    click.echo(
+        f"{plain(target)}: {count(found.rows, 'row')} of {count(found.checks, 'check')}, {found.size_bytes / 1e6:.1f} MB"
+    )
+
+
+def _received(server: str, target: Path) -> Examination:
+    """The copy, looked at before it takes its name."""
     part = target.with_name(target.name + ".part")
     try:
-        rows = _received(server, part)
+        rows = _sent(server, part)
         found = examine(str(part))
         if problem := _problem(found, rows):
             raise StorageError(f"{target}: {problem}; not kept")
         part.replace(target)
-        _sync(target.parent)
+        sync(target.parent)
     finally:
         for leftover in (part, part.with_name(part.name + ".lock")):
             leftover.unlink(missing_ok=True)
-    for finding in found.findings:
-        say(f"watchbill: warning: {finding.kind}: {plain(finding.message)}")
-    click.echo(
-        f"{plain(target)}: {count(rows, 'row')} of {count(found.checks, 'check')}, {found.size_bytes / 1e6:.1f} MB"
-    )
+    return found
 
 
-def _received(server: str, part: Path) -> int:
+def _sent(server: str, part: Path) -> int:
     """Write what the exporter sends; how many rows it says that is. Only its owner may read it."""
     part.unlink(missing_ok=True)
     descriptor = os.open(part, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
@@ -68,11 +83,3 @@ def _problem(found: Examination, rows: int) -> str | None:
     if found.rows != rows:
         return f"the copy holds {found.rows:,} rows where the exporter sent {rows:,}"
     return None
-
-
-def _sync(folder: Path) -> None:
-    descriptor = os.open(folder, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)

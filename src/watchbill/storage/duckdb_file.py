@@ -9,7 +9,8 @@ from __future__ import annotations
 import fcntl
 import os
 import shutil
-from contextlib import suppress
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 import duckdb
@@ -104,6 +105,28 @@ class DuckDbFile:
         """The names of the files that make up the history, as far as they are there."""
         names = [self.path.name + suffix for suffix in ("", ".wal", ".seq", ".blocks")]
         return [name for name in names if self.path.with_name(name).is_file()]
+
+    @contextmanager
+    def replaced(self) -> Iterator[None]:
+        """Held while another file takes its place, whose mark is not the one that lies there.
+
+        :raises StorageLockedError: a process holds it.
+        :raises StorageError: what lies beside would be taken for the new file's.
+        """
+        held_before = self._lock.exists()
+        self.lock()
+        try:
+            for beside in (".wal", ".blocks"):
+                if (left := self.path.with_name(self.path.name + beside)).exists():
+                    raise StorageError(
+                        f"{left}: belongs to another history, and would be taken for this one's; name another file, or move it away"
+                    )
+            yield
+            self.log.marks.forget()
+        finally:
+            self.unlock()
+            if not held_before:
+                self._lock.unlink(missing_ok=True)
 
     def unfinished(self) -> bool:
         """Whether a start would have something to replay or to put back."""
