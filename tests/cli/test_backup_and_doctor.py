@@ -13,7 +13,8 @@ from tests.cli.support import Exporter as Answering
 from tests.cli.support import Run
 from tests.exporter import Exporter, exporter, free_port
 from tests.storage.batches import ROWS, numbered
-from watchbill.storage import open_storage
+from watchbill.cli.backup import _problem
+from watchbill.storage import duckdb_examination, open_storage
 
 CHECKS = 20
 CONFIG = "version: 1\nchecks:\n" + "".join(
@@ -147,6 +148,26 @@ def test_doctor_says_what_is_wrong_and_saves_the_rest(run: Run) -> None:
     )
     answer = json.loads(run("doctor", "history.duckdb.salvaged", "--format", "json").stdout)
     assert (answer["healthy"], answer["rows"], answer["findings"]) == (True, ROWS - 1, [])
+
+
+def test_memory_that_does_not_suffice_throws_no_backup_away_and_finds_no_loss(
+    run: Run, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def starving(*_: object) -> None:
+        raise duckdb.OutOfMemoryException("failed to allocate data of size 16.0 MiB")
+
+    async def fill() -> None:
+        async with open_storage("history.duckdb") as store:
+            await store.commit(numbered(0))
+
+    anyio.run(fill)
+    monkeypatch.setattr(duckdb_examination, "broken", starving)
+    done = run("doctor", "history.duckdb")
+    assert done.exit_code == 3
+    assert "history.duckdb: not examined to the end\n  not_examined  " in done.stdout
+    assert _problem(duckdb_examination.examine("history.duckdb"), ROWS) is None
+    answer = json.loads(run("doctor", "history.duckdb", "--format", "json").stdout)
+    assert ([each["kind"] for each in answer["not_examined"]], answer["findings"]) == (["not_examined"], [])
 
 
 def test_doctor_of_nothing_ends_with_three(run: Run) -> None:

@@ -15,6 +15,7 @@ from tests.crash.numbered import Seen, group, instant, look, registrations
 from watchbill.domain.history import Batch
 from watchbill.storage import duckdb_checkpoint
 from watchbill.storage.duckdb import DuckDbStorage, open_duckdb
+from watchbill.storage.duckdb_examination import examine
 
 pytestmark = pytest.mark.anyio
 
@@ -83,6 +84,24 @@ async def test_a_checkpoint_cut_short_loses_nothing(checkpoint: tuple[Path, Path
     assert (seen.newest, seen.problems) == (GROUPS - 1, [])
     assert [line["event"] for line in logs] == ["history.checkpoint_undone"]
     assert not path.with_name("h.duckdb.blocks").exists()
+
+
+@pytest.mark.parametrize("repair", [False, True])
+async def test_a_checkpoint_cut_short_is_no_damage_for_the_doctor(
+    checkpoint: tuple[Path, Path], repair: bool
+) -> None:
+    path = half_written(*checkpoint)
+    before = {file.name: file.read_bytes() for file in path.parent.iterdir()}
+    found = examine(str(path), repair=repair)
+    assert (found.findings, found.mended, found.salvaged) == ([], [], None)
+    assert [note.kind for note in found.notes] == ["checkpoint_undone"]
+    if repair:
+        assert not path.with_name("h.duckdb.blocks").exists()
+    else:
+        after = {file.name: file.read_bytes() for file in path.parent.iterdir()}
+        assert {**after, "h.duckdb.lock": b""} == {**before, "h.duckdb.lock": b""}
+    seen = await seen_in(path)
+    assert (seen.newest, seen.problems) == (GROUPS - 1, [])
 
 
 async def test_a_checkpoint_that_was_done_is_not_undone(checkpoint: tuple[Path, Path]) -> None:

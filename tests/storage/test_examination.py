@@ -11,6 +11,7 @@ from pathlib import Path
 
 import duckdb
 import pytest
+from structlog.testing import capture_logs
 
 from tests.storage.batches import ROWS, numbered
 from tests.storage.events import batch, flipped, missed, registered, slots, success
@@ -19,6 +20,7 @@ from watchbill.domain.errors import StorageError, StorageLockedError
 from watchbill.domain.status import Status
 from watchbill.storage import open_storage
 from watchbill.storage.duckdb_examination import Examination, examine
+from watchbill.storage.duckdb_marks import Mark, Marks
 
 pytestmark = pytest.mark.anyio
 
@@ -146,9 +148,28 @@ async def test_a_log_is_looked_at_by_a_copy_and_mended_when_asked(tmp_path: Path
     mended = examine(str(path), repair=True)
     assert (mended.findings, {each.kind for each in mended.mended}) == ([], {"log_cut", "batches_lost"})
     assert mended.rows == looked.rows < acknowledged * ROWS
-    [earlier] = examine(str(path)).findings
+    after = examine(str(path))
+    assert after.healthy, "it was told"
+    [earlier] = after.notes
     assert (earlier.kind, earlier.lost) == ("lost_earlier", True)
     assert f"to {acknowledged} " in earlier.message
+
+
+async def test_what_the_doctor_found_missing_is_counted_by_the_next_start_once(history: Path) -> None:
+    marks = Marks(history.with_name("history.duckdb.seq"))
+    marks.set("", Mark(7))
+    marks.close()
+    mended = examine(str(history), repair=True)
+    assert {each.kind for each in mended.mended} == {"batches_lost"}
+    assert examine(str(history), repair=True).mended == []
+    counted = []
+    with capture_logs() as logs:
+        for _ in range(2):
+            async with open_storage(str(history)) as store:
+                counted.append(store.statistics().lost_batches)
+    assert counted == [5, 0]
+    assert [line["event"] for line in logs] == ["history.batches_lost"]
+    assert len(examine(str(history)).notes) == 1
 
 
 async def test_a_history_in_use_is_not_examined(history: Path) -> None:

@@ -35,21 +35,21 @@ def backup(ctx: click.Context, target: Path, server: str, *, force: bool) -> Non
         ctx.exit(1)
     try:
         with DuckDbFile(str(target)).replaced():
-            found = _received(server, Path(os.path.realpath(target)))
+            rows, found = _received(server, Path(os.path.realpath(target)))
     except StorageLockedError as error:
         say(
             f"watchbill: {plain(target)}: in use by process {error.pid}, whose history it is; name another file"
         )
         ctx.exit(1)
-    for finding in found.findings:
+    for finding in (*found.findings, *found.unexamined):
         say(f"watchbill: warning: {finding.kind}: {plain(finding.message)}")
     click.echo(
-        f"{plain(target)}: {count(found.rows, 'row')} of {count(found.checks, 'check')}, {found.size_bytes / 1e6:.1f} MB"
+        f"{plain(target)}: {count(rows, 'row')} of {count(found.checks, 'check')}, {found.size_bytes / 1e6:.1f} MB"
     )
 
 
-def _received(server: str, target: Path) -> Examination:
-    """The copy, looked at before it takes its name."""
+def _received(server: str, target: Path) -> tuple[int, Examination]:
+    """How many rows were sent, and the copy, looked at before it takes its name."""
     part = target.with_name(target.name + ".part")
     try:
         rows = _sent(server, part)
@@ -61,7 +61,7 @@ def _received(server: str, target: Path) -> Examination:
     finally:
         for leftover in (part, part.with_name(part.name + ".lock")):
             leftover.unlink(missing_ok=True)
-    return found
+    return rows, found
 
 
 def _sent(server: str, part: Path) -> int:
@@ -77,9 +77,10 @@ def _sent(server: str, part: Path) -> int:
 
 
 def _problem(found: Examination, rows: int) -> str | None:
+    """Why the copy is none; that there was no memory to look at all of it is no reason to throw it away."""
     for finding in found.findings:
         if finding.kind in UNREADABLE:
             return f"the copy is damaged: {finding.message}"
-    if found.rows != rows:
+    if found.rows != rows and not found.unexamined:
         return f"the copy holds {found.rows:,} rows where the exporter sent {rows:,}"
     return None

@@ -32,7 +32,7 @@ def doctor(ctx: click.Context, file: str, *, repair: bool, form: str) -> None:
     Without --repair nothing is changed.
 
     Exit code: 0 healthy, or mended and nothing lost; 1 something is wrong or lost; 3 not examined (in use, no such
-    file).
+    file), or not to the end (no room, no memory).
     """
     try:
         found = examine(file, repair=repair)
@@ -46,8 +46,13 @@ def doctor(ctx: click.Context, file: str, *, repair: bool, form: str) -> None:
         say(f"watchbill: {plain(error)}")
         ctx.exit(NOT_EXAMINED)
     click.echo(json.dumps(_json(found), indent=2) if form == "json" else "\n".join(_text(found)))
-    lost = any(finding.lost for finding in found.mended)
-    ctx.exit(HEALTHY if found.healthy and not lost else PROBLEMS)
+    ctx.exit(_exit_code(found))
+
+
+def _exit_code(found: Examination) -> int:
+    if not found.healthy or any(finding.lost for finding in found.mended):
+        return PROBLEMS
+    return NOT_EXAMINED if found.unexamined else HEALTHY
 
 
 # --- forms --------------------------------------------------------------------------------------------
@@ -55,10 +60,11 @@ def doctor(ctx: click.Context, file: str, *, repair: bool, form: str) -> None:
 
 def _text(found: Examination) -> Iterator[str]:
     yield f"{plain(found.path)}: {_verdict(found)}"
-    yield from _lines(found.findings)
-    if found.mended:
-        yield "mended:"
-        yield from _lines(found.mended)
+    yield from _lines([*found.findings, *found.unexamined])
+    for title, findings in (("mended:", found.mended), ("to know:", found.notes)):
+        if findings:
+            yield title
+            yield from _lines(findings)
     if found.schema and found.rows:
         yield f"holds: {_contents(found)}"
     if found.salvaged is not None:
@@ -68,6 +74,8 @@ def _text(found: Examination) -> Iterator[str]:
 
 
 def _verdict(found: Examination) -> str:
+    if found.healthy and found.unexamined:
+        return paint("not examined to the end", "yellow")
     if found.healthy:
         return paint("healthy", "green")
     lost = sum(finding.lost for finding in found.findings)
@@ -113,7 +121,7 @@ def _remedy(found: Examination) -> Iterator[str]:
     kinds = {finding.kind for finding in found.findings}
     if "unusable" in kinds:
         yield "nothing can be read of it: restore a backup, or move it away to start anew"
-    elif kinds - {"lost", "lost_earlier", "batches_lost", "empty"}:
+    elif kinds - {"lost", "batches_lost", "empty"}:
         yield "watchbill doctor --repair mends the log as the next start would, and saves the rest into a file beside"
 
 
@@ -124,6 +132,8 @@ def _json(found: Examination) -> dict[str, Any]:
         "healthy": found.healthy,
         "findings": [_flat(finding) for finding in found.findings],
         "mended": [_flat(finding) for finding in found.mended],
+        "notes": [_flat(finding) for finding in found.notes],
+        "not_examined": [_flat(finding) for finding in found.unexamined],
         "size_bytes": found.size_bytes,
         "schema": found.schema,
         "rows": found.rows,

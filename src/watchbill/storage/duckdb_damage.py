@@ -11,6 +11,8 @@ from dataclasses import dataclass, replace
 
 import duckdb
 
+from watchbill.storage.duckdb_connection import starved
+
 ROW_GROUP = 122_880
 SMALLEST = 2_048  # rows that DuckDB handles at once
 
@@ -47,7 +49,10 @@ def tables_of(connection: duckdb.DuckDBPyConnection, database: str) -> list[str]
 
 
 def unreadable(connection: duckdb.DuckDBPyConnection, table: str, database: str) -> list[Unreadable]:
-    """Every part of every column that cannot be read; nothing where the table is whole."""
+    """Every part of every column that cannot be read; nothing where the table is whole.
+
+    :raises duckdb.Error: memory or the disk did not suffice to look.
+    """
     columns = [name for name, _ in columns_of(connection, table, database)]
     whole = ", ".join(f'sum(hash("{name}"))' for name in columns)
     if _fails(connection, f'SELECT {whole} FROM "{database}"."{table}"') is None:  # noqa: S608 - names of the file's own
@@ -83,6 +88,8 @@ def _fails(connection: duckdb.DuckDBPyConnection, query: str) -> str | None:
     try:
         connection.execute(query).fetchall()
     except duckdb.Error as error:
+        if starved(error) and "Input/output error" not in str(error):
+            raise
         return " ".join(str(error).split())
     return None
 

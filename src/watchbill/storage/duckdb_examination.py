@@ -14,48 +14,23 @@ from pathlib import Path
 
 import duckdb
 
-from watchbill.domain.errors import StorageError, StorageLockedError
+from watchbill.domain.errors import StorageError, StorageLockedError, StorageStarvedError
 from watchbill.domain.units import Instant, isoformat
 from watchbill.storage.duckdb_connection import connect, storage_error
 from watchbill.storage.duckdb_damage import Unreadable, tables_of, unreadable
 from watchbill.storage.duckdb_file import DuckDbFile
 from watchbill.storage.duckdb_marks import Loss, losses_between, marks_in
 from watchbill.storage.duckdb_repairs import Told
-from watchbill.storage.duckdb_salvage import OFF_GRID, Salvaged, salvage
+from watchbill.storage.duckdb_rules import broken
+from watchbill.storage.duckdb_salvage import Salvaged, salvage
 from watchbill.storage.duckdb_schema import schema_version
 
+EXPECTED = frozenset({"checkpoint_undone"})
+"""What a start says of a file that a kill left as kills leave them."""
+MENDED = frozenset(
+    {"log_cut", "log_rebuilt", "log_unreadable", "log_of_another_file", "half_made", "batches_lost"}
+)
 FIRST_ROWS = "SELECT count(*), epoch_us(min(slot)), epoch_us(max(slot)) FROM result"
-BROKEN_RULES = {
-    "doubled": (
-        """SELECT coalesce(sum(n - 1), 0) FROM (
-            SELECT count(*) AS n FROM result WHERE trigger = 'schedule' GROUP BY check_key, location, slot HAVING n > 1)""",
-        "rows stand there twice: the same slot of the same check",
-    ),
-    "off_grid": (
-        f"SELECT count(*) FROM result r WHERE {OFF_GRID}",  # noqa: S608 - a constant
-        "rows are of slots that no span expected",
-    ),
-    "nameless": (
-        """SELECT count(*) FROM result WHERE check_key NOT IN (SELECT check_key FROM check_identity)
-            OR revision_key NOT IN (SELECT revision_key FROM check_revision)""",
-        "rows are of checks that were never declared",
-    ),
-    "unaccounted": (
-        "SELECT coalesce(sum(abs(unaccounted)), 0) FROM coverage",
-        "slots are unaccounted for: neither a row nor a gap",
-    ),
-    "ambiguous": (
-        """SELECT count(*) FROM (
-            SELECT check_id FROM check_identity WHERE valid_to IS NULL GROUP BY check_id HAVING count(*) > 1)""",
-        "names stand for two checks at once",
-    ),
-    "backward": (
-        """SELECT (SELECT count(*) FROM gap WHERE ended_at <= started_at)
-            + (SELECT count(*) FROM span WHERE closed_at < opened_at)""",
-        "gaps or spans end before they begin",
-    ),
-}
-"""What must be 0 in a history, and what it means where it is not."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,7 +44,11 @@ class Finding:
 
 @dataclass(slots=True)
 class Examination:
-    """``findings`` is empty for a healthy file; ``mended`` is what was wrong and is right now."""
+    """``findings`` is empty for a healthy file; ``mended`` is what was wrong and is right now.
+
+    ``notes`` are no fault of the file, or none that was not told before; ``unexamined`` is what memory or the disk did not
+    suffice to look at.
+    """
 
     path: Path
     size_bytes: int = 0
@@ -81,6 +60,8 @@ class Examination:
     batches: dict[str, int] = field(default_factory=dict)
     findings: list[Finding] = field(default_factory=list)
     mended: list[Finding] = field(default_factory=list)
+    notes: list[Finding] = field(default_factory=list)
+    unexamined: list[Finding] = field(default_factory=list)
     salvaged: Salvaged | None = None
 
     @property
@@ -100,7 +81,7 @@ def examine(location: str, *, repair: bool = False) -> Examination:
     found = Examination(file.path)
     with _held(file, needed=repair):
         found.size_bytes = file.size_bytes() or 0
-        found.findings += [_earlier(loss) for loss in file.log.marks.losses()] if not repair else []
+        found.notes += [_earlier(loss) for loss in file.log.marks.losses()]
         if repair:
             _repair(file, found)
         elif file.unfinished():
@@ -152,11 +133,15 @@ def _look(file: DuckDbFile, found: Examination, *, replay: bool) -> None:
             if replay:
                 file.open().close()
         finally:
-            found.findings += _told(file.repairs.told)
+            said = list(_told(file.repairs.told))
+            found.notes += [finding for finding in said if finding.kind in EXPECTED]
+            found.findings += [finding for finding in said if finding.kind not in EXPECTED]
         with _reading(file.path) as connection:
             _read(file, connection, found)
     except StorageLockedError:
         raise
+    except StorageStarvedError as error:
+        found.unexamined.append(Finding("not_examined", _of(str(error), file.path)))
     except StorageError as error:
         found.findings.append(Finding("unusable", _of(str(error), file.path), lost=True))
 
@@ -181,21 +166,20 @@ def _read(file: DuckDbFile, connection: duckdb.DuckDBPyConnection, found: Examin
         found.findings.append(Finding("empty", "a database without a table: nothing was ever stored in it"))
         return
     [(database,)] = connection.execute("SELECT current_database()").fetchall()
-    broken = [
+    damage = [
         part for table in tables_of(connection, database) for part in unreadable(connection, table, database)
     ]
-    found.findings += [Finding("damaged", _place(part), lost=True) for part in broken]
-    if broken:
+    found.findings += [Finding("damaged", _place(part), lost=True) for part in damage]
+    if damage:
         return
     found.batches = {location: mark.sequence for location, mark in marks_in(connection).items()}
     gone = losses_between(file.log.marks.read(), marks_in(connection))
     found.findings += [Finding("lost", _gone(loss), lost=True) for loss in gone]
     [(found.rows, found.first_slot, found.last_slot)] = connection.execute(FIRST_ROWS).fetchall()
     [(found.checks,)] = connection.execute("SELECT count(DISTINCT check_id) FROM check_name").fetchall()
-    for kind, (query, meaning) in BROKEN_RULES.items():
-        [(number,)] = connection.execute(query).fetchall()
-        if number:
-            found.findings.append(Finding(kind, f"{int(number):,} {meaning}"))
+    found.findings += [
+        Finding(rule.kind, f"{number:,} {rule.meaning}") for rule, number in broken(connection)
+    ]
 
 
 def _place(part: Unreadable) -> str:
@@ -232,9 +216,8 @@ def _of(message: str, path: Path) -> str:
 
 def _repair(file: DuckDbFile, found: Examination) -> None:
     _look(file, found, replay=True)
-    told = {"log_cut", "log_rebuilt", "log_unreadable", "log_of_another_file", "half_made", "batches_lost"}
-    found.mended = [finding for finding in found.findings if finding.kind in told]
-    found.findings = [finding for finding in found.findings if finding.kind not in told]
+    found.mended = [finding for finding in found.findings if finding.kind in MENDED]
+    found.findings = [finding for finding in found.findings if finding.kind not in MENDED]
     if not found.findings or any(finding.kind in {"unusable", "empty"} for finding in found.findings):
         return
     target = file.path.with_name(file.path.name + ".salvaged")

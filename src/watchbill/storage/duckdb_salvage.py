@@ -18,9 +18,11 @@ from watchbill.storage.duckdb_connection import CONFIG, storage_error
 from watchbill.storage.duckdb_damage import Unreadable, columns_of, tables_of, unreadable
 from watchbill.storage.duckdb_disk import sync
 from watchbill.storage.duckdb_marks import Mark
+from watchbill.storage.duckdb_rules import OFF_GRID
 from watchbill.storage.duckdb_schema import migrate, plain_checkpoint
 
 OLD = "watchbill_damaged"
+SPILLING = {"max_temp_directory_size": "1TB"}  # beside the new file, as much as there is room for
 NOT_COPIED = ("schema_migration",)
 NEEDED = {
     "result": ("check_key", "location", "slot", "trigger", "outcome"),
@@ -32,10 +34,6 @@ NEEDED = {
 DOUBLED = """
     DELETE FROM result WHERE trigger = 'schedule' AND rowid NOT IN (
         SELECT min(rowid) FROM result WHERE trigger = 'schedule' GROUP BY check_key, location, slot)"""
-OFF_GRID = """
-    trigger = 'schedule' AND NOT EXISTS (
-        SELECT 1 FROM span s WHERE s.check_key = r.check_key AND s.location = r.location AND r.slot > s.opened_at
-        AND (s.closed_at IS NULL OR r.slot <= s.closed_at) AND (epoch_us(r.slot) - s.offset_micros) % s.interval_micros = 0)"""
 MANUAL = f"UPDATE result r SET trigger = 'manual' WHERE {OFF_GRID}"  # noqa: S608 - a constant
 SPANLESS = """
     INSERT INTO span
@@ -94,7 +92,7 @@ def salvage(source: Path, target: Path, marks: Mapping[str, Mark]) -> Salvaged:
         leftover.unlink(missing_ok=True)
     done = Salvaged(target)
     try:
-        with duckdb.connect(str(aside), config=CONFIG) as connection:
+        with duckdb.connect(str(aside), config=CONFIG | SPILLING) as connection:
             connection.execute("SET TimeZone = 'UTC'")
             migrate(aside, connection, plain_checkpoint)
             connection.execute(f"ATTACH {_quoted(source)} AS {OLD} (READ_ONLY)")
