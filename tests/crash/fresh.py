@@ -23,7 +23,7 @@ from watchbill.storage.duckdb import open_duckdb
 
 T = TypeVar("T")
 HANG_GUARD_SECONDS = 60.0
-PRELOADED = ("tests.crash.writing", "tests.crash.promises", "tests.crash.exporters")
+PRELOADED = ("tests.crash.writing", "tests.crash.promises", "tests.crash.exporters", "tests.crash.longest")
 
 
 @dataclass(frozen=True)

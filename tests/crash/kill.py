@@ -15,7 +15,7 @@ from multiprocessing.connection import Connection
 from pathlib import Path
 from statistics import median
 
-from tests.crash import exporters, fresh
+from tests.crash import exporters, fresh, longest
 from tests.crash.fresh import Reopening, log_bytes
 from tests.crash.lines import Lines
 from tests.crash.numbered import look
@@ -34,7 +34,7 @@ LONGEST_WRITING_SECONDS = (
     0.03  # after the last of them: a commit or two, so that the kill falls anywhere in one
 )
 FIRST_OPENING_SECONDS = 0.1  # of a process that nobody has seen opening
-LOG_BYTES = (16_000_000, 60_000, 300_000)
+LOG_BYTES = (8_000_000, 60_000, 300_000)
 FULL_WRITERS, FULL_EXPORTERS = 170, 30
 FULL_BATCHES = 5_000
 LONGEST_REOPENING_SECONDS = 0.25
@@ -183,6 +183,7 @@ def prove(folder: Path, *, full: bool) -> list[Claim]:
             not real.problems and real.in_start_up > 0,
         ),
         _at_once([*found.reopenings, *real.reopenings]),
+        longest.claim(folder / "longest"),
         _enough(found, real),
     ]
     return claims
