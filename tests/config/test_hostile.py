@@ -277,6 +277,10 @@ def test_of_very_many_mistakes_the_first_are_told(tmp_path: Path) -> None:
             "not a JSONPath that can be followed: it is nested too deeply",
         ),
         (
+            "type: http, url: 'http://h/', expect: {json: {'$[?length(@)<1e400]': 1}}",
+            "not a JSONPath that can be compared: a number in it is larger than 1e308",
+        ),
+        (
             f"type: http, url: 'http://h/', expect: {{json: {{? '${'.a' * 2500}' : 1}}}}",
             "a JSONPath has at most 4,096 characters",
         ),

@@ -26,7 +26,7 @@ _BREAKS = re.compile("\r\n|[\n\r\x85\u2028\u2029]")
 _SAYS = re.compile(
     r"must |at most|at least|did you mean|known are|is missing|due here|is due|put |write |use |set |leave |save |split|such as|is one of|takes|cannot|twice|is not known"
     r"|does not exist|cannot be read|is not a regular file|larger than|not declared|already|more than|only|stands inside|no anchor|holds|has none|duplicate|is reserved|runs upwards"
-    r"|is declared|starts with|a status is|is text or|keep those|has no|try again|a proxy is|is one that|run upwards|is the path|is one line|is a name|section|circle|moves to itself|still declared|not YAML|is empty|needs it|fewer|longer than|mend|belongs? to|unknown key|unknown section|not a|not UTF-8|is shown|it has|names"
+    r"|is declared|starts with|a status is|is text or|keep those|has no|try again|a proxy is|is one that|run upwards|is the path|is one line|is a name|is 1 to|section|circle|moves to itself|still declared|not YAML|is empty|needs it|fewer|longer than|mend|belongs? to|unknown key|unknown section|not a|not UTF-8|is shown|it has|names"
 )
 _SECRET_KEYS = re.compile(r"password|bearer|token|body|send|headers|url|proxy|basic|auth")
 _OF_A_FILE = re.compile(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import signal
 import socket
 import subprocess
@@ -128,6 +129,31 @@ async def test_a_connection_is_kept_for_the_next_request() -> None:
         for _ in range(3):
             await stream.send(REQUEST)
             assert await answered(stream)
+
+
+async def test_a_connection_that_has_ended_leaves_nothing_for_the_garbage_collector() -> None:
+    gc.collect()
+    gc.disable()
+    try:
+        async with serving() as served:
+            async with await served.connect() as stream:
+                await stream.send(REQUEST)
+                assert await answered(stream)
+                assert protocols() == 1
+            for path in (b"/hang", b"/large"):
+                hanging = await served.connect()
+                await hanging.send(REQUEST.replace(b"/", path, 1))
+                await hanging.receive() if path == b"/large" else await served.app.hanging.wait()
+                await hanging.aclose()
+            served.app.release.set()
+            while protocols():
+                await anyio.sleep(0.001)
+    finally:
+        gc.enable()
+
+
+def protocols() -> int:
+    return sum(isinstance(found, server.Protocol) for found in gc.get_objects())
 
 
 async def test_signals_stay_with_whoever_has_them() -> None:

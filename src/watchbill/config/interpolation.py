@@ -132,6 +132,7 @@ class Values:
     """Files that were read, so that one load sees one content of each."""
     named: set[str] = field(default_factory=set)
     """Files that checks name: schemas, certificates, keys."""
+    _known: dict[tuple[str, str], tuple[Interpolated, int]] = field(default_factory=dict)
     _left: int = MOST_CHARACTERS_IN_ALL
     _told: bool = False
 
@@ -141,6 +142,18 @@ class Values:
         if self._left < 0:
             told, self._told = self._told, True
             return _refused("" if told else _TOO_MUCH)
+        known = (text, folder)  # one token in the headers of thousands of checks
+        if each is not None or known not in self._known:
+            whole, cost = self._parsed(text, folder, each)
+            if each is None:
+                self._known[known] = whole, cost
+        else:
+            whole, cost = self._known[known]
+        self._left -= cost
+        return whole
+
+    def _parsed(self, text: str, folder: str, each: Mapping[str, str] | None) -> tuple[Interpolated, int]:
+        """And what it costs of the bound on all of them."""
         parts: list[Part] = []
         end = added = 0
         for match in _TOKEN.finditer(text):
@@ -155,13 +168,11 @@ class Values:
                 parts.append(self._reference(match[0], match[3], folder, each))
             added += len(parts[-1].value) + REFERENCE_COST
             if added > MOST_CHARACTERS:
-                self._left -= added
-                return _refused(_TOO_LONG)
+                return _refused(_TOO_LONG), added
         if end < len(text):
             parts.append(Part(text[end:]))
         whole = Interpolated(tuple(parts), "${" in text.replace("$$", ""))
-        self._left -= added + sum(len(part.value) * (1 if part.value.isascii() else 4) for part in parts)
-        return whole
+        return whole, added + sum(len(part.value) * (1 if part.value.isascii() else 4) for part in parts)
 
     def _reference(self, token: str, inside: str, folder: str, each: Mapping[str, str] | None) -> Part:
         if inside.startswith("file:"):

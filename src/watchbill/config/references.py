@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Iterator, Mapping
+from functools import lru_cache
 from typing import Any, NamedTuple
 
 from pydantic import SecretStr
@@ -80,25 +81,45 @@ def _split(url: str, plain: Plain, place: _Place) -> dict[str, str]:
     found = plain.found.get(place.field)
     if found is None:
         return {place.username: MASK} if _USERINFO.match(url) else {}
-    marked = "".join(_STAND_IN if part.reference else part.value for part in found.text.parts)
-    match = _USERINFO.match(marked)
-    if match is None:
+    taken = _taken_apart(found.text.parts)
+    if taken is None:
         whole = found.text.shown_in_secret_field
         return dict.fromkeys((place.username, place.password), whole)
-    before, rest = _cut(found.text.parts, match.end(1))
-    within, after = _cut(rest, match.end(2) - match.end(1))
-    found.put(Interpolated(before).value + quoted_in_userinfo(within) + Interpolated(after).value)
-    user, password = _at_colon(within)
+    found.put(taken.url)
     del plain.found[place.field]
-    plain.found[place.bare] = Found(
-        found.node, Interpolated((*before, *_without_at(after))), found.holder, found.at
-    )
-    plain.found[place.username] = Found(found.node, Interpolated(user), {}, "")
-    plain.found[place.password] = Found(found.node, Interpolated(password), {}, "")
+    plain.found[place.bare] = Found(found.node, taken.bare, found.holder, found.at)
+    plain.found[place.username] = Found(found.node, taken.user, {}, "")
+    plain.found[place.password] = Found(found.node, taken.password, {}, "")
     return {
-        place.username: Interpolated(user).shown_in_secret_field,
-        place.password: Interpolated(password).shown_in_secret_field,
+        place.username: taken.user.shown_in_secret_field,
+        place.password: taken.password.shown_in_secret_field,
     }
+
+
+class _Apart(NamedTuple):
+    """A URL as it is read, and what was written of it: without its userinfo, and the two halves of that."""
+
+    url: str
+    bare: Interpolated
+    user: Interpolated
+    password: Interpolated
+
+
+@lru_cache(maxsize=64)  # thousands of checks may ask one server with one password
+def _taken_apart(parts: tuple[Part, ...]) -> _Apart | None:
+    marked = "".join(_STAND_IN if part.reference else part.value for part in parts)
+    match = _USERINFO.match(marked)
+    if match is None:
+        return None
+    before, rest = _cut(parts, match.end(1))
+    within, after = _cut(rest, match.end(2) - match.end(1))
+    user, password = _at_colon(within)
+    return _Apart(
+        Interpolated(before).value + quoted_in_userinfo(within) + Interpolated(after).value,
+        Interpolated((*before, *_without_at(after))),
+        Interpolated(user),
+        Interpolated(password),
+    )
 
 
 def _cut(parts: tuple[Part, ...], at: int) -> tuple[tuple[Part, ...], tuple[Part, ...]]:

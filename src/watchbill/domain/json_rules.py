@@ -87,6 +87,8 @@ def compile_path(path: str) -> jsonpath_rfc9535.JSONPathQuery:
         raise ValueError(f"not a JSONPath (RFC 9535), such as $.status: {error.args[0]}") from None
     except RecursionError:
         raise ValueError("not a JSONPath that can be followed: it is nested too deeply") from None
+    except OverflowError:
+        raise ValueError("not a JSONPath that can be compared: a number in it is larger than 1e308") from None
 
 
 def _valid_path(path: str) -> str:

@@ -81,6 +81,9 @@ class Protocol(HttpToolsProtocol):
             self._answering.message_event.set()
         self.pipeline.clear()
         super().connection_lost(exc)
+        # A request holds its connection (MORE_TIME). That would be a ring, with up to 64 KB in it, which only a full
+        # collection finds; and that is rare (watchbill.heap).
+        self._answering = self.cycle = self.scope = None  # type: ignore[assignment]
 
     def data_received(self, data: bytes) -> None:
         if self._deadline is None:
