@@ -24,7 +24,7 @@ ASKED_SINGLY = 6
 SHOWN = 20
 KINDS = (
     "log", "GET /metrics", "GET /api/v1/checks ", "GET /api/v1/config ", "GET / ", "plan", "probe", "reload", "rejected reload",
-    "table", "parquet", "environment of worker", "errors of the loader", "validate",
+    "table", "parquet", "copy's table", "copy's parquet", "environment of worker", "errors of the loader", "validate",
 )  # fmt: skip
 """Beginnings of the outputs that must show what is no secret."""
 
@@ -154,10 +154,38 @@ def _put_out(run: Run, *, full: bool) -> Iterator[dict[str, bytes]]:
     yield outputs.of_web(running, ids if full else ids[:: len(ids) // ASKED_SINGLY])
     yield _commands(run, full=full)
     yield _reloads(run)
+    yield from _copied(run)
     running.stop()
     history = run.folder / "run"
     yield {"log": running.log.read_bytes(), **outputs.of_files(history)}
     yield outputs.of_history(running.storage, run.folder / "exported")
+    yield _examined(run, full=full)
+
+
+def _copied(run: Run) -> Iterator[dict[str, bytes]]:
+    """What ``watchbill backup`` says, and what is in its copy."""
+    copy = run.folder / "copy.duckdb"
+    yield outputs.of_commands({"backup": ["backup", str(copy), "--server", run.exporter.url]}, {}, run.folder)
+    tables = outputs.of_history(copy, run.folder / "exported-copy")
+    yield {f"copy's {name}": output for name, output in tables.items()}
+    yield {"copy": copy.read_bytes()}
+
+
+def _examined(run: Run, *, full: bool) -> dict[str, bytes]:
+    """What ``watchbill doctor`` says of the history, and of one that is damaged in its middle."""
+    history, damaged = run.exporter.storage, run.folder / "damaged.duckdb"
+    content = bytearray(history.read_bytes())
+    middle = len(content) // 2
+    content[middle : middle + 8192] = bytes(8192)
+    damaged.write_bytes(content)
+    commands = {
+        "doctor": ["doctor", str(history)],
+        "doctor of what is damaged": ["doctor", str(damaged), "--repair", "--format", "json"],
+    }
+    if full:
+        commands["doctor, json"] = ["doctor", str(history), "--format", "json"]
+        commands["doctor of what is damaged, text"] = ["doctor", str(damaged)]
+    return outputs.of_commands(commands, {}, run.folder)
 
 
 def _all_probed(running: Exporter) -> bool:

@@ -4,19 +4,20 @@ from __future__ import annotations
 
 import socket
 import threading
+import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from itertools import cycle, islice
 from pathlib import Path
 
 from bench.declared import CHECKS
-from bench.ours import repeated
 from bench.servers import HOST
 from bench.targets import Targets
 
 from bench import declared
 from tests.exporter import Exporter
+from tests.watching import watching
 
 HANGING_SHARE = FLAPPING_SHARE = 0.05
 CHANGED_SHARE = 0.01
@@ -81,15 +82,18 @@ def reloading(running: Exporter, load: Load) -> Iterator[None]:
     """Each time the next hundredth of the checks gets another description, and the exporter a SIGHUP."""
     plain, names = dict(load.checks), cycle(load.ids)
 
+    beats = cycle((True, False))  # the first after half the time
+
     def reload() -> None:
+        if not next(beats):
+            return
         load.reloads += 1
         for name in islice(names, max(round(len(plain) * CHANGED_SHARE), 1)):
             load.checks[name] = f"{plain[name]}, description: change {load.reloads}"
         load.write()
         running.hang_up()
 
-    every = load.soak.reload_seconds
-    with repeated(reload, first=every / 2, every=every):
+    with watching(reload, every=load.soak.reload_seconds / 2, name="configuration"):
         yield
 
 
@@ -99,34 +103,24 @@ def flapping(port: int, *, every: float = FLAPS_EVERY_SECONDS) -> Iterator[None]
     done = threading.Event()
 
     def flap() -> None:
-        while not done.is_set():
-            with socket.socket() as listener:
-                listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-                listener.bind((HOST, port))
-                listener.listen(4096)
-                _accept(listener, done, every)
-            done.wait(every)
+        """There for so long, and then away for so long."""
+        with socket.socket() as listener:
+            listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            listener.bind((HOST, port))
+            listener.listen(4096)
+            _accept(listener, done, every)
+        done.wait(every)
 
-    thread = threading.Thread(target=flap, name="flapping")
-    thread.start()
-    try:
-        yield
-    finally:
-        done.set()
-        thread.join()
+    with watching(flap, every=0.01, name="flapping target"):
+        try:
+            yield
+        finally:
+            done.set()
 
 
 def _accept(listener: socket.socket, done: threading.Event, seconds: float) -> None:
     listener.settimeout(0.2)
-    ended = threading.Timer(seconds, listener.close)
-    ended.start()
-    try:
-        while not done.is_set():
-            try:
-                listener.accept()[0].close()
-            except TimeoutError:
-                continue
-    except OSError:
-        pass  # closed by the timer
-    finally:
-        ended.cancel()
+    until = time.monotonic() + seconds
+    while time.monotonic() < until and not done.is_set():
+        with suppress(TimeoutError, ConnectionError):
+            listener.accept()[0].close()

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import statistics
-import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
@@ -15,6 +14,7 @@ from bench.numbers import Samples
 from bench.ours import exposition
 
 from tests.exporter import Exporter
+from tests.watching import watching
 
 FAMILIES = (
     "watchbill_event_loop_lag_seconds", "watchbill_history_", "watchbill_log_dropped_total",
@@ -48,22 +48,20 @@ class Watched:
 
 @contextmanager
 def watched(running: Exporter, *, every: float) -> Iterator[Watched]:
-    found, done = Watched(), threading.Event()
+    """A scrape that fails is counted; anything else that keeps it from looking ends the run.
 
-    def watch() -> None:
-        while not done.wait(every):
-            try:
-                found.samples.append(_look(running))
-            except OSError:
-                found.failed += 1
+    :raises RuntimeError: at the end of the block, see :func:`~tests.watching.watching`.
+    """
+    found = Watched()
 
-    thread = threading.Thread(target=watch, name="watch")
-    thread.start()
-    try:
+    def look() -> None:
+        try:
+            found.samples.append(_look(running))
+        except OSError:
+            found.failed += 1
+
+    with watching(look, every=every, name="exporter"):
         yield found
-    finally:
-        done.set()
-        thread.join()
 
 
 def _look(running: Exporter) -> Sample:
