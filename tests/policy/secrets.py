@@ -22,6 +22,8 @@ from watchbill.domain.checks import CHECK_TYPES
 ASKED_SINGLY = 6
 """Checks that the quick version asks the API for one by one."""
 SHOWN = 20
+HEAD_BYTES, BLOCK_BYTES = 12 << 10, 256 << 10
+"""Of a DuckDB file."""
 KINDS = (
     "log", "GET /metrics", "GET /api/v1/checks ", "GET /api/v1/config ", "GET / ", "plan", "probe", "reload", "rejected reload",
     "table", "parquet", "copy's table", "copy's parquet", "environment of worker", "errors of the loader", "validate",
@@ -172,11 +174,11 @@ def _copied(run: Run) -> Iterator[dict[str, bytes]]:
 
 
 def _examined(run: Run, *, full: bool) -> dict[str, bytes]:
-    """What ``watchbill doctor`` says of the history, and of one that is damaged in its middle."""
+    """What ``watchbill doctor`` says of the history, and of one of which every other block is damaged."""
     history, damaged = run.exporter.storage, run.folder / "damaged.duckdb"
     content = bytearray(history.read_bytes())
-    middle = len(content) // 2
-    content[middle : middle + 8192] = bytes(8192)
+    for at in range(HEAD_BYTES, len(content), 2 * BLOCK_BYTES):
+        content[at + 64 : at + 128] = bytes(64)
     damaged.write_bytes(content)
     commands = {
         "doctor": ["doctor", str(history)],
@@ -185,7 +187,10 @@ def _examined(run: Run, *, full: bool) -> dict[str, bytes]:
     if full:
         commands["doctor, json"] = ["doctor", str(history), "--format", "json"]
         commands["doctor of what is damaged, text"] = ["doctor", str(damaged)]
-    return outputs.of_commands(commands, {}, run.folder)
+    found = outputs.of_commands(commands, {}, run.folder)
+    if found["doctor, code"] == found["doctor of what is damaged, code"]:
+        raise AssertionError(f"nothing was damaged: {found}")
+    return found
 
 
 def _all_probed(running: Exporter) -> bool:
