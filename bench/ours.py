@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import gzip
-import threading
 import time
 import urllib.request
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -14,6 +13,7 @@ from pathlib import Path
 import duckdb
 import psutil
 from tests.exporter import Exporter, exporter, free_port
+from tests.watching import watching
 
 from bench import declared
 from bench.machine import PIN, Meter, Usage
@@ -103,21 +103,8 @@ def scraped(running: Exporter, *, first: float) -> Iterator[None]:
 @contextmanager
 def repeated(action: Callable[[], object], *, first: float, every: float) -> Iterator[None]:
     """Do it after ``first`` seconds, then again and again, in a thread, until the block is left."""
-    done = threading.Event()
-
-    def repeat() -> None:
-        wait = first
-        while not done.wait(wait):
-            action()
-            wait = every
-
-    thread = threading.Thread(target=repeat, name="repeated")
-    thread.start()
-    try:
+    with watching(action, first=first, every=every, name="repeated"):
         yield
-    finally:
-        done.set()
-        thread.join()
 
 
 def scrape_packed(running: Exporter) -> tuple[bytes, str]:

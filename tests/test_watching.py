@@ -31,7 +31,7 @@ def test_a_watcher_that_dies_ends_what_it_watched() -> None:
         raise KeyError("a sample that is not there")
 
     with (
-        pytest.raises(RuntimeError, match="the samples died") as raised,
+        pytest.raises(RuntimeError, match="for samples died") as raised,
         watching(look, every=0.001, name="samples"),
     ):
         assert tried.wait(30)

@@ -12,8 +12,10 @@ from contextlib import contextmanager
 
 
 @contextmanager
-def watching(look: Callable[[], object], *, every: float, name: str) -> Iterator[None]:
-    """Call it every so many seconds, in a thread of its own, until the block ends.
+def watching(
+    look: Callable[[], object], *, every: float, name: str, first: float | None = None
+) -> Iterator[None]:
+    """Call it every so many seconds, the first time after ``first``, in a thread of its own, until the block ends.
 
     :raises RuntimeError: at the end of the block, from what ``look`` raised.
     """
@@ -22,8 +24,10 @@ def watching(look: Callable[[], object], *, every: float, name: str) -> Iterator
 
     def watch() -> None:
         try:
-            while not done.wait(every):
+            wait = every if first is None else first
+            while not done.wait(wait):
                 look()
+                wait = every
         except BaseException as error:
             died.append(error)
 
@@ -35,4 +39,4 @@ def watching(look: Callable[[], object], *, every: float, name: str) -> Iterator
         done.set()
         thread.join()
     if died:
-        raise RuntimeError(f"whoever watched the {name} died, and saw no more") from died[0]
+        raise RuntimeError(f"the thread for {name} died, and did no more") from died[0]

@@ -52,6 +52,7 @@ class Load:
     file: Path
     checks: dict[str, str] = field(default_factory=dict)
     reloads: int = 0
+    """That were asked for."""
 
     @property
     def ids(self) -> list[str]:
