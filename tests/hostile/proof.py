@@ -18,7 +18,8 @@ LATE_SECONDS = 0.1
 SEEN_LATE_SECONDS = {True: 0.1, False: 2.0}
 UNSEEN_SHARE = {True: 0.0, False: 0.05}
 """In full and quick."""
-GROWN_BYTES = 16 << 20
+GROWN_BYTES = {True: 16 << 20, False: 24 << 20}
+"""In full and quick: a machine that does other work has more bodies under way at once."""
 MOVED_MILLISECONDS = {True: (5.0, 25.0), False: (500.0, 2000.0)}
 """Of the ordinary checks' p50 and p99 delay, in full and quick: what a run without attackers differs by from the next on two
 cores, and where other tests share them."""
@@ -38,7 +39,7 @@ def prove(folder: Path, *, full: bool) -> list[Claim]:
         _reasons(found, strict=full),
         _in_time(found, strict=full),
         _seen_in_time(found, strict=full),
-        _memory(found),
+        _memory(found, strict=full),
         _memory_of_workers(found),
         _delay(found, strict=full),
         _judged(found, strict=full),
@@ -133,7 +134,7 @@ def _past(found: Findings, took: Callable[[Run], float | None], limit: float) ->
     return late, max(past.values(), default=0.0)
 
 
-def _memory(found: Findings) -> Claim:
+def _memory(found: Findings, *, strict: bool) -> Claim:
     """Against what is usual before any of them was met."""
     usual = median(found.quiet.own[len(found.quiet.own) // 2 :])
     most = found.strained.own_peak - usual
@@ -142,8 +143,8 @@ def _memory(found: Findings) -> Claim:
         f"{_tried(found)}, {len(found.strained.own)} looks and the kernel's account of the most",
         f"{_mebibytes(most)} at most, from {usual / (1 << 20):.0f} MB before the attack, when it was {_mebibytes(found.quiet.own_peak - usual)} at most; "
         f"{_mebibytes(median(found.relieved.own) - usual)} after it",
-        f"less than {GROWN_BYTES >> 20} MB more at any moment than before the attack",
-        _enough(found) and most < GROWN_BYTES,
+        f"less than {GROWN_BYTES[strict] >> 20} MB more at any moment than before the attack",
+        _enough(found) and most < GROWN_BYTES[strict],
     )
 
 
