@@ -85,7 +85,7 @@ def _answer(path: Path, question: Callable[[duckdb.DuckDBPyConnection], object],
         store = await open_duckdb(str(path), location="")
         try:
             await store.opening("")
-            return time.monotonic() - began, await store._in_reader(question)
+            return time.monotonic() - began, await store._questions.answer(question)
         finally:
             with anyio.CancelScope(shield=True):
                 await store.close()

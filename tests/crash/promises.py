@@ -72,7 +72,7 @@ async def seen_by_watchbill(path: Path) -> Seen:
     """
     store = await open_duckdb(str(path), location="")
     try:
-        return await store._in_reader(look)
+        return await store._questions.answer(look)
     finally:
         with anyio.CancelScope(shield=True):
             await store.close()

@@ -31,7 +31,7 @@ def batch(number: int) -> Batch:
 async def seen_in(path: Path) -> Seen:
     store = await open_duckdb(str(path), location="")
     try:
-        return await store._in_reader(look)
+        return await store._questions.answer(look)
     finally:
         await store.close()
 

@@ -14,9 +14,9 @@ from tests.storage.batches import ROWS, numbered
 from tests.storage.conftest import Open
 from tests.storage.events import START, slots
 from watchbill.domain.errors import StorageError
-from watchbill.storage import duckdb as storage_duckdb
-from watchbill.storage import duckdb_connection, open_storage
-from watchbill.storage.duckdb import READERS, DuckDbStorage, open_duckdb
+from watchbill.storage import duckdb_connection, duckdb_questions, open_storage
+from watchbill.storage.duckdb import DuckDbStorage, open_duckdb
+from watchbill.storage.duckdb_questions import READERS
 
 pytestmark = pytest.mark.anyio
 
@@ -42,7 +42,7 @@ class Slow:
 
     async def ask(self) -> None:
         try:
-            await self._store._in_reader(self._work)
+            await self._store._questions.answer(self._work)
         except StorageError as error:
             self.refused.append(str(error))
 
@@ -81,7 +81,7 @@ async def test_opening_anew_and_closing_do_not_wait_for_slow_questions(store: Du
 async def test_a_question_that_takes_too_long_is_given_up(
     store: DuckDbStorage, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(storage_duckdb, "LONGEST_QUESTION_SECONDS", 0.2)
+    monkeypatch.setattr(duckdb_questions, "LONGEST_QUESTION_SECONDS", 0.2)
     with anyio.fail_after(HANG_GUARD_SECONDS):
         slow = Slow(store)
         await slow.ask()
@@ -99,7 +99,7 @@ async def test_a_question_that_needs_too_much_memory_is_told_what_to_do(
         with pytest.raises(
             StorageError, match=r"more than the 64MB of memory .* ask for a shorter period"
         ) as caught:
-            await store._in_reader(
+            await store._questions.answer(
                 lambda cursor: cursor.execute("SELECT len(list(n)) FROM range(30_000_000) t(n)").fetchall()
             )
         assert caught.value.retryable

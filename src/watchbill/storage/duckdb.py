@@ -28,11 +28,9 @@ from watchbill.storage.duckdb_batch import Writing, write_batch
 from watchbill.storage.duckdb_copy import LONGEST_COPY_SECONDS, make_copy, opened
 from watchbill.storage.duckdb_file import DuckDbFile
 from watchbill.storage.duckdb_marks import Mark
+from watchbill.storage.duckdb_questions import Questions
 
 T = TypeVar("T")
-READERS = 2
-LONGEST_QUESTION_SECONDS = 60.0
-INTERRUPTED_EVERY_SECONDS = 0.05  # DuckDB forgets an interruption that comes between two statements
 PRUNED_AT_ONCE: Micros = 3_600 * SECOND
 
 log = structlog.get_logger()
@@ -62,12 +60,9 @@ class DuckDbStorage:
         self._checkpoints = file.checkpoints
         self._location = location
         self._writer = anyio.CapacityLimiter(1)
-        self._readers = anyio.CapacityLimiter(READERS)
-        self._reading_threads = anyio.CapacityLimiter(READERS)
+        self._questions = Questions(file)
         self._database: duckdb.DuckDBPyConnection | None = None
         self._write_cursor: duckdb.DuckDBPyConnection | None = None
-        self._read_cursors: list[duckdb.DuckDBPyConnection] = []
-        self._asking: set[anyio.CancelScope] = set()
         self._writing: Writing | None = None
         self._attempted: tuple[Batch, int] | None = None
         self._size_bytes: int | None = None
@@ -90,11 +85,11 @@ class DuckDbStorage:
         return gone
 
     async def reopen(self) -> None:
-        async with self._nobody_asking():
+        async with self._questions.nobody_asking():
             await self._in_writer(self._reopen)
 
     async def close(self) -> None:
-        async with self._nobody_asking():
+        async with self._questions.nobody_asking():
             await self._in_writer(self._close)
 
     def statistics(self) -> StorageStatistics:
@@ -104,25 +99,25 @@ class DuckDbStorage:
     # --- reading ------------------------------------------------------------------------------------
 
     async def opening(self, location: str) -> Opening:
-        return await self._in_reader(partial(answers.opening, location=location))
+        return await self._questions.answer(partial(answers.opening, location=location))
 
     async def spans(self, check_id: str) -> Sequence[Span]:
-        return await self._in_reader(partial(answers.spans, check_id=check_id))
+        return await self._questions.answer(partial(answers.spans, check_id=check_id))
 
     async def results(
         self, check_id: str, *, since: Instant, until: Instant, limit: int
     ) -> Sequence[StoredResult]:
         asked = partial(answers.results, check_id=check_id, since=since, until=until, limit=limit)
-        return await self._in_reader(asked)
+        return await self._questions.answer(asked)
 
     async def coverage(self, *, since: Instant, until: Instant) -> Sequence[Coverage]:
-        return await self._in_reader(partial(answers.coverage, since=since, until=until))
+        return await self._questions.answer(partial(answers.coverage, since=since, until=until))
 
     @asynccontextmanager
     async def copied(self) -> AsyncIterator[HistoryCopy]:
         """Made by a reader, beside the writer; nobody waits for it."""
         work = partial(make_copy, path=self._file.path)
-        descriptor, rows = await self._in_reader(work, seconds=LONGEST_COPY_SECONDS)
+        descriptor, rows = await self._questions.answer(work, seconds=LONGEST_COPY_SECONDS)
         async with opened(descriptor, rows) as copy:
             yield copy
 
@@ -204,7 +199,7 @@ class DuckDbStorage:
         self._database = database
         self._size_bytes = self._file.size_bytes()
         self._write_cursor = database.cursor()
-        self._read_cursors = [database.cursor() for _ in range(READERS)]
+        self._questions.open(database)
         self._ready()  # what a commit has to know is read now: damage there is a reason not to start
 
     def _close(self) -> None:
@@ -215,12 +210,12 @@ class DuckDbStorage:
         self._file.unlock()
 
     def _close_database(self) -> None:
-        for connection in (*self._read_cursors, self._write_cursor, self._database):
+        self._questions.close()
+        for connection in (self._write_cursor, self._database):
             if connection is not None:
                 with suppress(duckdb.Error):
                     connection.close()
         self._database = self._write_cursor = self._writing = None
-        self._read_cursors = []
 
     def _ready(self) -> tuple[duckdb.DuckDBPyConnection, Writing]:
         cursor = self._write_cursor
@@ -246,89 +241,6 @@ class DuckDbStorage:
             duckdb.Error
         ) as error:  # while mending at an opening; a store that fails must not end the process
             raise self._file.error(error) from error
-
-    async def _in_reader(
-        self, question: Callable[[duckdb.DuckDBPyConnection], T], *, seconds: float | None = None
-    ) -> T:
-        """The answer, in one read-only transaction; a question that is given up is interrupted.
-
-        :raises StorageError: it took too long, or the store had to be opened anew or closed meanwhile.
-        """
-        allowed = LONGEST_QUESTION_SECONDS if seconds is None else seconds
-        with anyio.move_on_after(allowed) as asking:
-            self._asking.add(asking)
-            try:
-                async with self._readers:
-                    return await self._answered(question)
-            finally:
-                self._asking.discard(asking)
-        raise StorageError(
-            f"{self._file.path}: no answer within {allowed:.0f} s or before the file was closed; "
-            "ask for a shorter period, or again"
-        )
-
-    async def _answered(self, question: Callable[[duckdb.DuckDBPyConnection], T]) -> T:
-        if not self._read_cursors:
-            raise StorageError(f"{self._file.path}: closed; open it again")
-        cursor = self._read_cursors.pop()
-        done = anyio.Event()
-        try:
-            async with anyio.create_task_group() as tasks:
-                tasks.start_soon(_interrupt_if_cancelled, cursor, done, name="history question")
-                with anyio.CancelScope(shield=True):
-                    answer = await anyio.to_thread.run_sync(
-                        self._ask, cursor, question, limiter=self._reading_threads
-                    )
-                    done.set()
-        finally:
-            self._read_cursors.append(cursor)
-        if isinstance(answer, StorageError):
-            raise answer
-        return answer
-
-    def _ask(
-        self, cursor: duckdb.DuckDBPyConnection, question: Callable[[duckdb.DuckDBPyConnection], T]
-    ) -> T | StorageError:
-        """An error is returned, since a task group would wrap what is raised."""
-        try:
-            cursor.execute("BEGIN TRANSACTION READ ONLY")
-            return question(cursor)
-        except StorageError as error:
-            return error
-        except OSError as error:
-            return StorageError(f"{self._file.path}: {error.strerror}; free some space or mend the folder")
-        except duckdb.Error as error:
-            return self._file.error(error)
-        finally:
-            _roll_back(cursor)
-
-    @asynccontextmanager
-    async def _nobody_asking(self) -> AsyncIterator[None]:
-        """Who asks is interrupted: a slow question must not hold up a store that has to be healed or closed."""
-        for asking in self._asking:
-            asking.cancel()
-        borrowers = [object() for _ in range(READERS)]
-        held = []
-        try:
-            for borrower in borrowers:
-                await self._readers.acquire_on_behalf_of(borrower)
-                held.append(borrower)
-            yield
-        finally:
-            for borrower in held:
-                self._readers.release_on_behalf_of(borrower)
-
-
-async def _interrupt_if_cancelled(cursor: duckdb.DuckDBPyConnection, done: anyio.Event) -> None:
-    try:
-        await done.wait()
-    except anyio.get_cancelled_exc_class():
-        with anyio.CancelScope(shield=True):
-            while not done.is_set():
-                cursor.interrupt()
-                with anyio.move_on_after(INTERRUPTED_EVERY_SECONDS):
-                    await done.wait()
-        raise
 
 
 def _roll_back(cursor: duckdb.DuckDBPyConnection) -> None:
