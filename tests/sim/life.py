@@ -12,7 +12,7 @@ from tests.sim.gaps import Gaps, WatchedTimeline
 from tests.sim.machine import Machine
 from tests.sim.mirror import Mirror
 from tests.sim.network import SimulatedNetwork
-from tests.sim.pending import ROWS, Pending, Row
+from tests.sim.pending import ROWS, Pending, Row, Slot, slot_of
 from tests.sim.probing import Watch
 from tests.sim.scrape import Scraper
 from tests.sim.store import Store
@@ -71,6 +71,7 @@ class Life:
     reloads_under_way: int = 0
     mirror: Mirror = field(default_factory=Mirror)
     scraper: Scraper = field(default_factory=Scraper)
+    _ended: set[Slot] = field(default_factory=set)
     _registered: set[str] = field(default_factory=set)
     _unwritten: deque[tuple[float, int]] = field(default_factory=deque)
     """When each row was produced that is not stored yet, and how many events waited then."""
@@ -111,6 +112,10 @@ class Life:
             self.pending.heard(event)
         if isinstance(event, ROWS):
             self.produced += 1
+            if (slot := slot_of(event)) in self._ended:
+                self.breaks(f"a slot ends twice: {event}")
+            if slot is not None:
+                self._ended.add(slot)
             self._unwritten.append((self.machine.monotonic(), self.pending.count))
         match event:
             case CheckSucceeded(result) | CheckFailed(result) | CheckErrored(result):
