@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 
 from tests.fuzz.case import Case
 
 MOST_ATTEMPTS = 400
+MOST_SECONDS = 60.0
+"""A case that is slow, or large, is made smaller as far as that goes."""
 Fails = Callable[[Case], bool]
 
 
@@ -33,10 +36,11 @@ class _Attempts:
     def __init__(self, fails: Fails) -> None:
         self._fails = fails
         self._left = MOST_ATTEMPTS
+        self._until = time.monotonic() + MOST_SECONDS
 
     def __call__(self, case: Case) -> bool:
         self._left -= 1
-        return self._left >= 0 and self._fails(case)
+        return self._left >= 0 and time.monotonic() < self._until and self._fails(case)
 
 
 def _without(case: Case, name: str, parts: Sequence[bytes], fails: Fails) -> Case:
