@@ -32,6 +32,8 @@ LONGEST_RESUMING_SECONDS = 5.0
 LONGEST_PAUSE_OF_PROBING_SECONDS = 1.0
 FULL_WRITES, FULL_SYNCS, FULL_FILLINGS = 200, 50, 8
 QUICK_WRITES, QUICK_SYNCS = 4, 1
+GROUPS_A_CALL = 3
+"""Enough for each call to come, also where a busy machine puts several groups into one commit."""
 MANY = (1, 2, 4, 6)
 WANTED = "probing never stops, 0 acknowledged lost, history resumes within 5 s"
 _INJECTED = re.compile(r"^\d+ +([\d.]+) .*\(INJECTED\)")
@@ -49,6 +51,10 @@ class Point:
     @property
     def fresh(self) -> bool:
         return self.first % 2 == 0
+
+    @property
+    def groups(self) -> int:
+        return max(GROUPS, GROUPS_A_CALL * self.first)
 
     def __str__(self) -> str:
         return f"{self.calls} {self.first} to {self.first + self.many - 1} fail with {self.error}"
@@ -177,7 +183,7 @@ def _try(folder: Path, point: Point, killed: Path, before: list[str], *, timed: 
     if refused and not point.fresh:
         found.problems.append("a file that was there did not open")
     if not refused:
-        found.problems += _looked_at(said, failures, found, timed=timed)
+        found.problems += _looked_at(said, failures, found, groups=point.groups, timed=timed)
     try:
         found.problems += promises.broken_by(anyio.run(seen_by_watchbill, folder / NAME))
     except StorageError as error:
@@ -201,7 +207,14 @@ def _run(folder: Path, point: Point) -> tuple[list[tuple[float, str]], Path]:
         f"inject={point.calls}:error={point.error}:when={point.first}..{point.first + point.many - 1}",
     ]
     command = [sys.executable, "-m", "tests.crash.writing", str(folder / NAME), "--end", "close"]
-    command += ["--groups", str(GROUPS), "--pace-seconds", str(PACE_SECONDS), "--log-bytes", str(LOG_BYTES)]
+    command += [
+        "--groups",
+        str(point.groups),
+        "--pace-seconds",
+        str(PACE_SECONDS),
+        "--log-bytes",
+        str(LOG_BYTES),
+    ]
     process = subprocess.Popen([*strace, *command], stdout=subprocess.PIPE, stderr=subprocess.DEVNULL)
     assert process.stdout is not None
     lines = Lines(process.stdout.fileno())
@@ -215,13 +228,13 @@ def _run(folder: Path, point: Point) -> tuple[list[tuple[float, str]], Path]:
 
 
 def _looked_at(
-    said: list[tuple[float, str]], failures: list[float], found: Findings, *, timed: bool
+    said: list[tuple[float, str]], failures: list[float], found: Findings, *, groups: int, timed: bool
 ) -> list[str]:
     problems = []
     puts = [at for at, line in said if line.startswith("put")]
     longest = max((after - before for before, after in pairwise(puts)), default=0.0)
-    if len(puts) != GROUPS or (timed and longest > LONGEST_PAUSE_OF_PROBING_SECONDS):
-        problems.append(f"probing stopped: {len(puts)} groups of {GROUPS}, {longest:.2f} s between two")
+    if len(puts) != groups or (timed and longest > LONGEST_PAUSE_OF_PROBING_SECONDS):
+        problems.append(f"probing stopped: {len(puts)} groups of {groups}, {longest:.2f} s between two")
     if said[-1][1] != "closed":
         problems.append(f"it ended with {said[-1][1]!r}")
     acks = [(at, int(line.split()[2])) for at, line in said if line.startswith("ack")]

@@ -36,7 +36,7 @@ def test_a_watcher_that_dies_ends_the_run(monkeypatch: pytest.MonkeyPatch) -> No
 
     monkeypatch.setattr(watch, "_look", look)
     with (
-        pytest.raises(RuntimeError, match="whoever watched the exporter died"),
+        pytest.raises(RuntimeError, match="the thread for exporter died"),
         watch.watched(cast("Exporter", None), every=0.001),
     ):
         assert looked.wait(60)
