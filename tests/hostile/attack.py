@@ -1,13 +1,14 @@
 """One exporter, ordinary checks, and every misbehaving target at once; then what history, the log and the kernel say.
 
-The hostile checks are there from the beginning, at the same slots, but go to a server that behaves; then to their own
-targets, by a reload; then back. So the ordinary checks' schedule delay is compared at equal load in one and the same
-process.
+The hostile checks are there from the beginning, at the same slots, but go to a server that behaves, which tells what the
+ordinary checks' schedule delay is at equal load in one and the same process. Then they are declared as they are, but at
+ports where nobody listens, which tells what memory they themselves take; then they go to their own targets, and back.
 """
 
 from __future__ import annotations
 
 import json
+import re
 import time
 from collections.abc import Sequence
 from contextlib import suppress
@@ -19,13 +20,14 @@ from typing import Any
 
 import psutil
 
-from tests.exporter import HANG_GUARD_SECONDS, Exporter, exporter
+from tests.exporter import HANG_GUARD_SECONDS, Exporter, exporter, free_port
 from tests.hostile.outside import Memory, Scrapes, Sight, scraped, weighed
 from tests.hostile.targets import Target, Targets, targets
 from watchbill.domain.units import SECOND, parse_duration, to_instant
 
 ORDINARY, JUDGED = 40, 4
 """Checks beside the hostile ones; of so many the answer is judged by the workers that judge the hostile ones."""
+_PORTS = re.compile(r'(?<=[\w.\]]:)\d{4,5}(?=["/?])|(?<="port": )\d+')
 SETTLED_SECONDS = 1.0
 """After a reload: what it does itself is not what the targets do."""
 
@@ -33,10 +35,11 @@ SETTLED_SECONDS = 1.0
 @dataclass(frozen=True, slots=True)
 class Pace:
     """How long each part takes, in seconds. ``interval`` is the hostile checks', and the longest timeout of theirs;
-    ``every`` second or third of the servers are met."""
+    ``every`` second or third of the servers are met; ``refused``: for how many rounds nobody listens."""
 
     every: int
     interval: int
+    refused: int
     calm: float
     attack: float
     after: float
@@ -65,7 +68,7 @@ class Findings:
     attacked: list[Run] = field(default_factory=list)
     after: list[Run] = field(default_factory=list)
     quiet: Memory = field(default_factory=Memory)
-    """Memory before the attack: every check was probed, and none met a hostile server yet."""
+    """Memory before the attack: every check is declared, was probed, and none met a hostile server yet."""
     strained: Memory = field(default_factory=Memory)
     """From just before the first of them was met until the end of the attack."""
     relieved: Memory = field(default_factory=Memory)
@@ -96,9 +99,12 @@ def _attack(running: Exporter, config: Path, there: Targets, pace: Pace, found: 
     with scraped(running) as found.scrapes:
         time.sleep(SETTLED_SECONDS)
         begun = time.time()
-        with weighed(process) as found.quiet:
-            time.sleep(pace.calm)
+        time.sleep(pace.calm)
         calm, descriptors = (begun, time.time()), _descriptors(process)
+        _reload(running, config, _refused(_declared(there, pace, hostile=True)))
+        time.sleep(SETTLED_SECONDS)
+        with weighed(process) as found.quiet:
+            time.sleep(pace.interval * pace.refused)
         with weighed(process) as found.strained:
             _reload(running, config, _declared(there, pace, hostile=True))
             begun = time.time() + SETTLED_SECONDS
@@ -138,6 +144,11 @@ def _declared(there: Targets, pace: Pace, *, hostile: bool) -> str:
         timing = {"interval": f"{pace.interval}s", "timeout": f"{_timeout(target.check, pace) * 1000:g}ms"}
         checks[target.check_id] = {**(target.check if hostile else there.good), **timing}
     return json.dumps({"version": 1, "checks": checks})
+
+
+def _refused(declared: str) -> str:
+    """The same checks, where nobody listens."""
+    return _PORTS.sub(str(free_port()), declared)
 
 
 def _reload(running: Exporter, config: Path, declared: str) -> None:

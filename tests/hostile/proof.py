@@ -29,8 +29,8 @@ FAILED_SHARE = {True: 0.0, False: 0.05}
 STARVED = {"stall", "overlap", "overload", "timeout", "connect_timeout"}
 """What a quick run may show as well where other tests take the time."""
 FEWEST_SERVERS, FEWEST_ROUNDS = 60, 2
-FULL = Pace(every=1, interval=10, calm=30, attack=130, after=15)
-QUICK = Pace(every=3, interval=3, calm=3, attack=8.5, after=1)
+FULL = Pace(every=1, interval=10, refused=3, calm=30, attack=130, after=15)
+QUICK = Pace(every=3, interval=3, refused=1, calm=3, attack=8.5, after=1)
 
 
 def prove(folder: Path, *, full: bool) -> list[Claim]:
@@ -135,13 +135,13 @@ def _past(found: Findings, took: Callable[[Run], float | None], limit: float) ->
 
 
 def _memory(found: Findings, *, strict: bool) -> Claim:
-    """Against what is usual before any of them was met."""
+    """Against what is usual with the same checks before any of them was met."""
     usual = median(found.quiet.own[len(found.quiet.own) // 2 :])
     most = found.strained.own_peak - usual
     return Claim(
         "hostile targets fill no memory of the exporter",
         f"{_tried(found)}, {len(found.strained.own)} looks and the kernel's account of the most",
-        f"{_mebibytes(most)} at most, from {usual / (1 << 20):.0f} MB before the attack, when it was {_mebibytes(found.quiet.own_peak - usual)} at most; "
+        f"{_mebibytes(most)} at most, from {usual / (1 << 20):.0f} MB before the attack, with the same checks refused, when it was {_mebibytes(found.quiet.own_peak - usual)} at most; "
         f"{_mebibytes(median(found.relieved.own) - usual)} after it",
         f"less than {GROWN_BYTES[strict] >> 20} MB more at any moment than before the attack",
         _enough(found) and most < GROWN_BYTES[strict],
