@@ -135,14 +135,14 @@ def _past(found: Findings, took: Callable[[Run], float | None], limit: float) ->
 
 
 def _memory(found: Findings, *, strict: bool) -> Claim:
-    """Against what is usual with the same checks before any of them was met."""
-    usual = median(found.quiet.own[len(found.quiet.own) // 2 :])
-    most = found.strained.own_peak - usual
+    """The most under attack against the most before, with the same checks."""
+    before = found.quiet.own_peak
+    most = found.strained.own_peak - before
     return Claim(
         "hostile targets fill no memory of the exporter",
         f"{_tried(found)}, {len(found.strained.own)} looks and the kernel's account of the most",
-        f"{_mebibytes(most)} at most, from {usual / (1 << 20):.0f} MB before the attack, with the same checks refused, when it was {_mebibytes(found.quiet.own_peak - usual)} at most; "
-        f"{_mebibytes(median(found.relieved.own) - usual)} after it",
+        f"{_mebibytes(most)} at most, from {before / (1 << 20):.0f} MB at most while the same checks were refused (usually "
+        f"{median(found.quiet.own) / (1 << 20):.0f}); {_mebibytes(median(found.relieved.own) - before)} after it",
         f"less than {GROWN_BYTES[strict] >> 20} MB more at any moment than before the attack",
         _enough(found) and most < GROWN_BYTES[strict],
     )
