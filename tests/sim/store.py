@@ -75,6 +75,8 @@ class Store(MemoryStorage):
             self.well_since = self.now()
             if self.invalid or self.random.random() < LOST_AT_ONCE:
                 error = self._error()
+                if batch is self._last and not error.retryable:
+                    error = StorageError("the disk is full")  # of what is in there no row is refused
                 if not error.retryable:
                     self.pending.refused()
                 raise error
