@@ -107,7 +107,7 @@ class FixedClock:
         return 0
 
 
-def declare(check_id: str = "shop", type: str = "http", **fields: Any) -> Check:  # noqa: A002
+def declare(check_id: str = "shop", type: str = "http", **fields: Any) -> Check:  # noqa: A002 - the key in the file
     return parse_check({"id": check_id, "type": type, **DECLARED[type], **fields})
 
 

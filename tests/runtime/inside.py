@@ -25,6 +25,7 @@ from tests.runtime.world import (
     cable,
     hold_main_thread,
     open_world,
+    probed_since,
     release_main_thread,
     successes,
 )
@@ -136,7 +137,8 @@ def main(folder: str, answer: str, rounds: str, seed: str, *only: str) -> None:
                     records.append(_suffer(world, name, fault, lasts, chance))
                     if records[-1].down:
                         print(f"round {number}, {name}: {records[-1].down[:3]}", file=sys.stderr)
-        time.sleep(1)  # what was due has ended
+        ended = _now()
+        world.running.until("what was due has ended", lambda: probed_since(world.running, ended))
         code = world.running.stop()
         told = {"code": code, "checks": len(world.checks), "records": [asdict(each) for each in records]}
     Path(answer).write_text(json.dumps(told))

@@ -21,6 +21,7 @@ from tests.proof import Claim
 from tests.runtime.generations import Generation, generation
 from tests.runtime.history import held_against_the_grid, read
 from tests.runtime.target import target
+from tests.runtime.world import probed_since
 from tests.watching import watching
 
 SIGNALS = 1000
@@ -80,7 +81,7 @@ def run(folder: Path, *, storms: int, seed: int, busy: bool = False) -> list[Cla
                     _wish(running, config, chance, port, found)
                 _mistake(running, config, found)
         ended = _now()
-        time.sleep(1)  # what was due has ended
+        running.until("what was due has ended", lambda: probed_since(running, ended))
         code = running.stop()
     return [
         _was_a_storm(found, running, busy=busy),

@@ -169,6 +169,13 @@ def successes(running: Exporter) -> dict[str, float]:
     }
 
 
+def probed_since(running: Exporter, instant: int) -> bool:
+    """Whether every check has begun a probe after it (in microseconds): what was due before has ended then."""
+    family = "watchbill_check_last_result_timestamp_seconds{"
+    begun = [value for name, value in running.metrics().items() if name.startswith(family)]
+    return bool(begun) and min(begun) * 1e6 > instant
+
+
 def _samples(text: str) -> dict[str, float]:
     pairs = (line.rpartition(" ") for line in text.splitlines() if line and not line.startswith("#"))
     return {name: float(value) for name, _, value in pairs}

@@ -70,6 +70,22 @@ async def test_a_whole_history_is_healthy_and_is_not_touched(history: Path) -> N
     }
 
 
+async def test_a_history_is_as_whole_under_any_name_and_beside_tables_of_others(history: Path) -> None:
+    change(
+        history,
+        'CREATE TABLE "o""dd; drop" ("a""b" INTEGER)',
+        "CREATE SCHEMA notes",
+        "CREATE TABLE notes.page (text VARCHAR)",
+    )
+    named = history.rename(history.with_name("we\"i'rd.duckdb"))
+    Path(f"{history}.seq").rename(f"{named}.seq")
+    assert examine(str(named)).findings == []
+    change(named, "INSERT INTO result FROM result WHERE rowid < 3")
+    found = examine(str(named), repair=True)
+    assert found.salvaged is not None
+    assert examine(str(found.salvaged.path)).findings == []
+
+
 @pytest.mark.parametrize(
     ("kind", "statement"),
     [

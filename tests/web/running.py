@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 import httpx2
+from fastapi import FastAPI
 from tests.metrics.states import FixedClock, Scene, declare
 
 from watchbill.board import Board
@@ -22,6 +23,9 @@ from watchbill.metrics import Metrics
 from watchbill.ports import Copies
 from watchbill.testing import inline
 from watchbill.web import HttpTally, create_app
+from watchbill.web.app import application
+from watchbill.web.backup import Backups
+from watchbill.web.parts import Parts
 
 
 def loaded_config(*checks: Check, **sections: Any) -> LoadedConfig:
@@ -49,6 +53,19 @@ class FakeStorage:
         if self.error:
             raise self.error
         return self.coverages
+
+
+class _Anything:
+    """Stands for what nobody asks."""
+
+    def __getattr__(self, name: str) -> Any:
+        return self
+
+
+def bare_application() -> FastAPI:
+    """Every route, and nothing behind it."""
+    nothing: Any = _Anything()
+    return application(Parts(nothing, nothing, nothing, "", True, nothing), Backups(None, allowed=True))
 
 
 @dataclass

@@ -96,7 +96,7 @@ def _complain(lines: Sequence[str]) -> None:
 def _explain(error: Exception) -> int:
     """Say what went wrong; the exit code."""
     from watchbill.cli.problems import summary, text_lines  # noqa: PLC0415 - only where there is an error
-    from watchbill.domain.errors import ConfigError, WatchbillError  # noqa: PLC0415
+    from watchbill.domain.errors import ConfigError, WatchbillError  # noqa: PLC0415 - only where there is an error
 
     while isinstance(error, ExceptionGroup) and len(error.exceptions) == 1:
         error = error.exceptions[0]  # what a task group wraps

@@ -74,7 +74,7 @@ class Reading:
                 return
             text = None if raw is None else self._decode(shown, raw)
             if text is not None:
-                yield Source(shown, os.path.dirname(os.path.abspath(shown)), depth), text  # noqa: PTH100, PTH120
+                yield Source(shown, os.path.dirname(os.path.abspath(shown)), depth), text  # noqa: PTH100, PTH120 - text, as it was written
 
     def _found(self) -> list[tuple[str, tuple[str, ...]]]:
         if os.path.isdir(self.root):  # noqa: PTH112 - the path stays as the user wrote it
@@ -96,8 +96,8 @@ class Reading:
 
     def real(self, path: str) -> str:
         """The same file in the generation that is being read."""
-        folder = os.path.dirname(path)  # noqa: PTH120
-        data = os.path.join(folder, GENERATION_LINK)  # noqa: PTH118
+        folder = os.path.dirname(path)  # noqa: PTH120 - text, as it was written
+        data = os.path.join(folder, GENERATION_LINK)  # noqa: PTH118 - text, as it was written
         if folder not in self._generations and os.path.islink(data):  # noqa: PTH114 - a name too long is no link
             self._generations[folder] = real_path(data)
         generation = self._generations.get(folder)
@@ -108,7 +108,7 @@ class Reading:
         except OSError:
             return path
         inside = link.parts[:1] == (GENERATION_LINK,)
-        return os.path.join(generation, *link.parts[1:]) if inside else path  # noqa: PTH118
+        return os.path.join(generation, *link.parts[1:]) if inside else path  # noqa: PTH118 - beside text
 
     def _walk(
         self, folder: str, depth: tuple[str, ...], above: frozenset[str]
@@ -117,21 +117,21 @@ class Reading:
         if real in above or len(above) > 50:
             return
         try:
-            names = sorted(os.listdir(real))  # noqa: PTH208
+            names = sorted(os.listdir(real))  # noqa: PTH208 - names alone
         except OSError as error:
             self._problem(folder, f"cannot be read: {error.strerror}")
             return
         folders = []
         for name in names:
-            shown = os.path.join(folder, name)  # noqa: PTH118
+            shown = os.path.join(folder, name)  # noqa: PTH118 - text, as it was written
             if name.startswith("."):
                 continue
-            if os.path.isdir(self.real(shown)):  # noqa: PTH112
+            if os.path.isdir(self.real(shown)):  # noqa: PTH112 - a name too long is no folder
                 folders.append(name)
             elif name.endswith((".yaml", ".yml")):
                 yield shown, depth
         for name in folders:
-            shown = os.path.join(folder, name)  # noqa: PTH118
+            shown = os.path.join(folder, name)  # noqa: PTH118 - text, as it was written
             yield from self._walk(shown, (*depth, name), above | {real})
 
     def _read(self, shown: str) -> bytes | None:
@@ -191,7 +191,7 @@ def _wait_until_still(descriptor: int, patience_seconds: float) -> float:
 
 def _written_to(path: str, before: os.stat_result) -> bool:
     try:
-        now = os.stat(path)  # noqa: PTH116 - beside os.fstat
+        now = Path(path).stat()
     except OSError:
         return False
     same = (now.st_dev, now.st_ino) == (before.st_dev, before.st_ino)

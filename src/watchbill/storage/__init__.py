@@ -34,7 +34,7 @@ async def open_storage(url: str, *, location: str = "") -> AsyncIterator[History
         store = MemoryStorage(location=location)
     else:
         # Imported here so that whoever keeps history in memory (a library's user, a simulation) loads no DuckDB.
-        from watchbill.storage.duckdb import open_duckdb  # noqa: PLC0415
+        from watchbill.storage.duckdb import open_duckdb  # noqa: PLC0415 - see above
 
         store = await open_duckdb(_path(url), location=location)
     try:

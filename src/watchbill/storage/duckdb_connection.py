@@ -8,6 +8,7 @@ from pathlib import Path
 import duckdb
 
 from watchbill.domain.errors import StorageError, StorageLockedError, StorageStarvedError
+from watchbill.storage.duckdb_names import literal
 
 STORAGE_VERSION = "v1.4.0"  # unpinned, DuckDB 2.0 writes files that only the newest version reads
 CONFIG: dict[str, str | bool | int | float | list[str]] = {
@@ -69,7 +70,7 @@ def connect(path: Path, *, read_only: bool = False) -> duckdb.DuckDBPyConnection
     """:raises duckdb.Error: it cannot be opened; :func:`storage_error` says what that means."""
     connection = duckdb.connect(str(path), read_only=read_only, config=CONFIG)
     try:
-        copying = "'" + f"{copying_folder(path)}/".replace("'", "''") + "'"
+        copying = literal(f"{copying_folder(path)}/")
         for statement in _SETTINGS:
             connection.execute(statement.format(copying=copying))
     except duckdb.Error:

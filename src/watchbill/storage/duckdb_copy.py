@@ -20,6 +20,7 @@ import duckdb
 from watchbill.domain.errors import StorageError
 from watchbill.ports import HistoryCopy
 from watchbill.storage.duckdb_connection import STORAGE_VERSION, copying_folder
+from watchbill.storage.duckdb_names import identifier, literal
 
 T = TypeVar("T")
 
@@ -58,11 +59,10 @@ def _see_room(path: Path) -> None:
 def _filled(cursor: duckdb.DuckDBPyConnection, target: Path) -> int:
     cursor.rollback()  # of the reader's transaction, which may not write anywhere
     [(source,)] = cursor.execute("SELECT current_database()").fetchall()
-    quoted = str(target).replace("'", "''")
-    cursor.execute(f"ATTACH '{quoted}' AS {ALIAS} (STORAGE_VERSION '{STORAGE_VERSION}')")
+    cursor.execute(f"ATTACH {literal(target)} AS {ALIAS} (STORAGE_VERSION '{STORAGE_VERSION}')")
     try:
         cursor.begin()
-        cursor.execute('COPY FROM DATABASE "{}" TO {}'.format(str(source).replace('"', '""'), ALIAS))
+        cursor.execute(f"COPY FROM DATABASE {identifier(source)} TO {ALIAS}")
         [(rows,)] = cursor.execute(f"SELECT count(*) FROM {ALIAS}.result").fetchall()  # noqa: S608 - a constant
         cursor.commit()
         cursor.execute(f"CHECKPOINT {ALIAS}")

@@ -12,6 +12,7 @@ from dataclasses import dataclass, replace
 import duckdb
 
 from watchbill.storage.duckdb_connection import starved
+from watchbill.storage.duckdb_names import identifier
 
 ROW_GROUP = 122_880
 SMALLEST = 2_048  # rows that DuckDB handles at once
@@ -34,7 +35,7 @@ def columns_of(connection: duckdb.DuckDBPyConnection, table: str, database: str)
         (name, nullable)
         for name, nullable in connection.execute(
             """SELECT column_name, is_nullable FROM duckdb_columns()
-            WHERE table_name = $1 AND database_name = $2 AND NOT internal ORDER BY column_index""",
+            WHERE table_name = $1 AND database_name = $2 AND schema_name = 'main' AND NOT internal ORDER BY column_index""",
             [table, database],
         ).fetchall()
     ]
@@ -42,7 +43,8 @@ def columns_of(connection: duckdb.DuckDBPyConnection, table: str, database: str)
 
 def tables_of(connection: duckdb.DuckDBPyConnection, database: str) -> list[str]:
     found = connection.execute(
-        "SELECT table_name FROM duckdb_tables() WHERE database_name = $1 AND NOT internal ORDER BY table_name",
+        """SELECT table_name FROM duckdb_tables()
+        WHERE database_name = $1 AND schema_name = 'main' AND NOT internal ORDER BY table_name""",
         [database],
     ).fetchall()
     return [name for (name,) in found]
@@ -54,20 +56,24 @@ def unreadable(connection: duckdb.DuckDBPyConnection, table: str, database: str)
     :raises duckdb.Error: memory or the disk did not suffice to look.
     """
     columns = [name for name, _ in columns_of(connection, table, database)]
-    whole = ", ".join(f'sum(hash("{name}"))' for name in columns)
-    if _fails(connection, f'SELECT {whole} FROM "{database}"."{table}"') is None:  # noqa: S608 - names of the file's own
+    whole = ", ".join(f"sum(hash({identifier(name)}))" for name in columns)
+    if _fails(connection, f"SELECT {whole} FROM {_place(table, database)}") is None:  # noqa: S608 - quoted
         return []
     return [part for column in columns for part in _merged(list(_parts(connection, table, column, database)))]
+
+
+def _place(table: str, database: str) -> str:
+    return f"{identifier(database)}.main.{identifier(table)}"
 
 
 def _parts(
     connection: duckdb.DuckDBPyConnection, table: str, column: str, database: str
 ) -> Iterator[Unreadable]:
-    query = f'SELECT sum(hash("{column}")) FROM "{database}"."{table}"'  # noqa: S608 - names of the file's own
+    query = f"SELECT sum(hash({identifier(column)})) FROM {_place(table, database)}"  # noqa: S608 - quoted
     if (error := _fails(connection, query)) is None:
         return
     try:
-        newest = f'SELECT max(rowid) + 1 FROM "{database}"."{table}"'  # noqa: S608 - names of the file's own
+        newest = f"SELECT max(rowid) + 1 FROM {_place(table, database)}"  # noqa: S608 - quoted
         [(rows,)] = connection.execute(newest).fetchall()
     except duckdb.Error:
         rows = ROW_GROUP

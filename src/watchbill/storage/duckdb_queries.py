@@ -103,13 +103,13 @@ LATEST = f"""
     JOIN newest w ON w.check_key = r.check_key AND w.slot = r.slot
     JOIN check_identity n ON n.check_key = r.check_key AND n.valid_to IS NULL
     LEFT JOIN facts f ON f.facts_key = r.facts_key
-    WHERE r.location = $1 AND r.slot >= make_timestamptz($2) AND r.outcome IN ('success', 'failure', 'error')"""  # noqa: S608
+    WHERE r.location = $1 AND r.slot >= make_timestamptz($2) AND r.outcome IN ('success', 'failure', 'error')"""  # noqa: S608 - constants
 RESULTS = f"""
     SELECT {_ROW}, NULL, r.stalled_micros
     FROM result r JOIN check_name n ON n.check_key = r.check_key
     WHERE r.check_key IN (SELECT check_key FROM check_name WHERE check_id = $1)
         AND r.slot >= make_timestamptz($2) AND r.slot < make_timestamptz($3)
-    ORDER BY r.slot DESC LIMIT $4"""  # noqa: S608
+    ORDER BY r.slot DESC LIMIT $4"""  # noqa: S608 - constants
 ROWS_WITHIN = """
     SELECT count(*) FROM result
     WHERE slot >= make_timestamptz($1::BIGINT) AND slot < make_timestamptz($2::BIGINT)"""

@@ -18,6 +18,7 @@ from watchbill.storage.duckdb_connection import CONFIG, storage_error
 from watchbill.storage.duckdb_damage import Unreadable, columns_of, tables_of, unreadable
 from watchbill.storage.duckdb_disk import sync
 from watchbill.storage.duckdb_marks import Mark
+from watchbill.storage.duckdb_names import literal
 from watchbill.storage.duckdb_rules import OFF_GRID
 from watchbill.storage.duckdb_schema import migrate, plain_checkpoint
 
@@ -95,7 +96,7 @@ def salvage(source: Path, target: Path, marks: Mapping[str, Mark]) -> Salvaged:
         with duckdb.connect(str(aside), config=CONFIG | SPILLING) as connection:
             connection.execute("SET TimeZone = 'UTC'")
             migrate(aside, connection, plain_checkpoint)
-            connection.execute(f"ATTACH {_quoted(source)} AS {OLD} (READ_ONLY)")
+            connection.execute(f"ATTACH {literal(source)} AS {OLD} (READ_ONLY)")
             for table in tables_of(connection, OLD):
                 if table not in NOT_COPIED and columns_of(connection, table, _here(connection)):
                     _copy(connection, table, done)
@@ -110,10 +111,6 @@ def salvage(source: Path, target: Path, marks: Mapping[str, Mark]) -> Salvaged:
     aside.replace(target)
     sync(target.parent)
     return done
-
-
-def _quoted(path: Path) -> str:
-    return "'" + str(path).replace("'", "''") + "'"
 
 
 def _copy(connection: duckdb.DuckDBPyConnection, table: str, done: Salvaged) -> None:

@@ -53,11 +53,16 @@ def create_app(
     version: str = "",
 ) -> ASGIApp:
     """``offload`` takes the encoding of large answers off the event loop."""
-    backups = Backups(copies, allowed=enable_lifecycle)
     parts = Parts(running, storage, offload, version, enable_lifecycle, Outbox())
+    app = application(parts, Backups(copies, allowed=enable_lifecycle))
+    return Tallied(Guarded(app), tally=http, monotonic=running.clock.monotonic)
+
+
+def application(parts: Parts, backups: Backups) -> FastAPI:
+    """Every route, without what guards and counts the requests."""
     app = FastAPI(
         title="Watchbill",
-        version=version or "0",
+        version=parts.version or "0",
         openapi_url="/api/v1/openapi.json",
         docs_url=None,
         redoc_url=None,
@@ -71,7 +76,7 @@ def create_app(
     Api(parts, backups).add_to(app)
     for path, (endpoint, methods) in Site(parts).routes().items():
         app.add_api_route(path, endpoint, methods=methods, response_model=None, include_in_schema=False)
-    return Tallied(Guarded(app), tally=http, monotonic=running.clock.monotonic)
+    return app
 
 
 class Site:
