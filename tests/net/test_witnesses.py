@@ -9,7 +9,7 @@ import dns.message
 import pytest
 
 from tests.dns_server import DnsServer, Script, broken, rcode, records, silence
-from tests.net.test_resolver import GLOBAL_V6, ONE, TWO, Machine, Wire, over_wires, virtual_time
+from tests.net.resolving import GLOBAL_V6, ONE, TWO, Machine, Wire, over_wires, virtual_time
 from watchbill.domain.reach import IpFamily
 from watchbill.domain.results import Reason
 from watchbill.net import MachineNetwork
