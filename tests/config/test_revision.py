@@ -80,6 +80,10 @@ def test_a_tree_without_a_commit_and_no_tree_have_none(tmp_path: Path) -> None:
     assert revision_of(tmp_path) == ""
 
 
+def test_a_folder_that_cannot_be_looked_into_is_no_tree(tree: Path) -> None:
+    assert revision_of(tree / ("x" * 300) / "checks.yaml") == git(tree, "rev-parse", "HEAD")
+
+
 @pytest.mark.parametrize(
     "head", ["", "ref: ../../secret", "ref: refs/heads/../../x", "zzz", "ref: refs/heads/main x", "\xff"]
 )

@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+import html
+import json
 import sys
+from base64 import b64encode
+from urllib.parse import quote
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from watchbill.domain.redaction import fold, folded, is_clean, redact
+from watchbill.domain.redaction import fold, folded, is_clean, redact, spelled
 
 TEXTS = st.text(st.characters() | st.sampled_from("aZéÉİıΣςσẞßK…"), max_size=8)
 
@@ -47,3 +51,21 @@ def test_what_is_clean_as_one_text_is_clean_piece_by_piece(pieces: list[str], se
     hidden = folded(secrets)
     if is_clean(" ".join(pieces), hidden):
         assert [redact(piece, hidden) for piece in pieces] == pieces
+
+
+def test_a_long_secret_is_known_by_its_beginning_and_hides_what_follows() -> None:
+    body = '{"token": "s3cret-wörd", "n": [1, 2]} & ' * 2_000
+    hidden = spelled([body])
+    assert sum(map(len, hidden)) < 64 * 1024
+    for sent in (
+        body,
+        quote(body),
+        json.dumps(body)[1:-1],
+        html.escape(body),
+        b64encode(body.encode()).decode(),
+    ):
+        assert redact(f"got {sent} there", hidden) == "got ***"
+
+
+def test_what_follows_a_short_secret_is_shown() -> None:
+    assert redact(f"got {'x' * 500} there", spelled(["x" * 500])) == "got *** there"

@@ -28,8 +28,11 @@ def revision_of(path: Path) -> str:
 
 
 def _git_folder(dot_git: Path) -> Path | None:
-    if dot_git.is_dir():
-        return dot_git
+    try:
+        if dot_git.is_dir():
+            return dot_git
+    except OSError:  # below a folder that may not be entered, as where a process was started by somebody else
+        return None
     pointer = _text(dot_git)  # a linked work tree or a submodule has a file that names the folder
     if not pointer.startswith("gitdir: "):
         return None

@@ -10,8 +10,9 @@ from collections.abc import Iterable, Iterator
 from urllib.parse import quote, quote_plus
 
 HIDDEN = "***"
-LONGEST_SPELLED = 64 * 1024
-"""Of a body of megabytes no message shows more."""
+LONGEST_SPELLED = 510
+"""More characters than a message shows, so that beginning stands for all of a longer secret, and what follows is hidden with
+it: a body of 40 KB in all its spellings took 1.4 MB and a tenth of a second. A multiple of three, as base64 has it."""
 SHORTEST_CUT = 4
 _IN_NAMES = re.compile(r'[,+"\\<>;]')
 """What a backslash stands before in a certificate's subject (RFC 4514 §2.4)."""
@@ -51,8 +52,9 @@ def redact(text: str, secrets: tuple[str, ...]) -> str:
     for secret in secrets:
         at = seen.find(secret)
         while at >= 0:
-            text = f"{text[:at]}{HIDDEN}{text[at + len(secret) :]}"
-            seen = f"{seen[:at]}{HIDDEN}{seen[at + len(secret) :]}"
+            end = at + len(secret) if len(secret) < LONGEST_SPELLED else len(text)
+            text = f"{text[:at]}{HIDDEN}{text[end:]}"
+            seen = f"{seen[:at]}{HIDDEN}{seen[end:]}"
             at = seen.find(secret, at + len(HIDDEN))
     return _without_cut_ones(text, secrets) if "…" in text else text
 
@@ -87,7 +89,8 @@ def _sent(text: str) -> Iterator[str]:
         yield from (in_json, in_json.replace("/", "\\/"))
     in_html = html.escape(text)
     yield from (in_html, in_html.replace("&#x27;", "&#39;").replace("&quot;", "&#34;"))
-    yield from (encode(text.encode()).decode().rstrip("=") for encode in (b64encode, urlsafe_b64encode))
+    begins = text.encode()[:LONGEST_SPELLED]
+    yield from (encode(begins).decode().rstrip("=") for encode in (b64encode, urlsafe_b64encode))
     yield _IN_NAMES.sub(r"\\\g<0>", text)
 
 

@@ -132,7 +132,7 @@ def redactions(check: Check) -> tuple[str, ...]:
 
 
 def echoes(check: Check) -> tuple[str, ...]:
-    """The same of what a target says, which may have written it in another way. Takes 0.1 ms a secret."""
+    """The same of what a target says, which may have written it in another way. Takes 0.1 ms a secret, 1 ms a long one."""
     return spelled(_secret_texts(check))
 
 
