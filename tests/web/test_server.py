@@ -361,6 +361,22 @@ async def test_requests_in_a_long_row_are_not_kept() -> None:
         assert served.app.asked <= 1
 
 
+async def test_a_request_behind_another_changes_nothing_about_how_long_that_one_may_take(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    armed: list[float] = []
+    monkeypatch.setattr(server.Protocol, "_arm", lambda _, seconds: armed.append(seconds))
+    async with serving() as served, await served.connect() as stream:
+        await stream.send(b"GET /hang HTTP/1.1\r\nHost: x\r\n\r\n")
+        await served.app.hanging.wait()
+        before = list(armed)
+        await stream.send(b"GET / HTTP/1.1\r\nHost: x\r\n\r\n")
+        while not any(each.pipeline for each in gc.get_objects() if isinstance(each, server.Protocol)):
+            await anyio.lowlevel.checkpoint()
+        assert [seconds for seconds in armed[len(before) :] if seconds != server.HEAD_SECONDS] == []
+        served.app.release.set()
+
+
 async def test_nothing_is_written_into_a_response_that_has_begun() -> None:
     async with serving() as served, await served.connect() as stream:
         await stream.send(b"GET /large HTTP/1.1\r\nHost: x\r\n\r\n")

@@ -169,6 +169,19 @@ async def test_a_worker_stands_back_and_outlives_signals_that_are_for_the_export
     assert not psutil.pid_exists(worker.pid)
 
 
+async def test_a_worker_has_a_home_and_none_of_the_variables_that_only_begin_like_its_own(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setenv("HOME", "/home/of-watchbill")
+    others = {"LANGCHAIN_API_KEY", "PATH_TO_KEY", "HOMEBREW_GITHUB_API_TOKEN", "PYTHONANYWHERE_API_TOKEN"}
+    for name in others:
+        monkeypatch.setenv(name, "hush")
+    async with open_worker("parse") as worker:
+        environ = psutil.Process(worker.pid).environ()
+    assert environ["HOME"] == "/home/of-watchbill"
+    assert others & environ.keys() == set()
+
+
 def test_a_large_configuration_is_loaded_by_a_worker_at_the_start_too(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, frames: list[int]
 ) -> None:

@@ -107,7 +107,8 @@ class Protocol(HttpToolsProtocol):
         if len(self.pipeline) >= MOST_PIPELINED:
             self._refuse(_BAD_REQUEST)
         self._body_bytes = self._pieces = 0
-        self._arm(RESPONSE_SECONDS)
+        if self.idle:  # else the deadline is that of the request that is being answered
+            self._arm(RESPONSE_SECONDS)
         super().on_headers_complete()
         self.scope["extensions"] = {MORE_TIME: {"from_now": self._arm}}
 

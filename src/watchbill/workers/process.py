@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import subprocess
 import sys
 from collections.abc import AsyncIterator, Iterable
@@ -18,8 +19,11 @@ from anyio.abc import SocketStream
 from watchbill.workers.frames import LENGTH, packed, unpacked
 
 STEP_BYTES = 256 * 1024
-PASSED_ON = ("PATH", "PYTHON", "LANG", "LC_", "TZ", "TMPDIR", "LD_LIBRARY_PATH", "MALLOC_")
-"""Beginnings of the variables that a worker gets: what else is there may be secret, and a worker reads what strangers send."""
+PASSED_ON = re.compile(
+    "PATH|HOME|LANG|LANGUAGE|TZ|TMPDIR|LD_LIBRARY_PATH|PYTHON[A-Z0-9]+|LC_[A-Z]+|MALLOC_[A-Z_]+"
+)
+"""The variables that a worker gets, ``HOME`` since packages may lie below it: what else is there may be secret
+(``LANGCHAIN_API_KEY``), and a worker reads what strangers send."""
 
 
 class WorkerLostError(Exception):
@@ -114,7 +118,7 @@ async def start_worker(name: str) -> Worker:
 
 def _spawn(name: str, connected: int) -> subprocess.Popen[bytes]:
     command = [sys.executable, "-P", "-m", "watchbill.workers", name]
-    environ = {name: value for name, value in os.environ.items() if name.startswith(PASSED_ON)}
+    environ = {variable: value for variable, value in os.environ.items() if PASSED_ON.fullmatch(variable)}
     return subprocess.Popen(command, stdin=connected, stdout=connected, env=environ)  # noqa: S603 - our own interpreter and module
 
 
