@@ -253,6 +253,7 @@ def _streamed(given: Stream, *, least: int, full: bool) -> Claim:
         and given.tried == least
         and given.refused >= (100 if full else 3)
         and given.taken >= 1
+        and given.by_signal >= 1
         and given.slots > 0,
     )
 

@@ -16,6 +16,8 @@ KEEPERS = 5
 SHARE_OF_SLOTS = 0.8
 """Of those that have passed, which must have been counted: on a busy machine some are counted late."""
 MOST_BYTES = 400 << 20
+HEARD_WITHIN_SECONDS = 20.0
+"""A signal; the largest configuration takes some seconds to be refused."""
 RELOADED = "watchbill_config_last_reload_successful"
 _CLASHES = ("declared twice", "limits.min_interval")
 """Why what is valid alone may be refused beside the checks that were there before."""
@@ -53,8 +55,12 @@ def run(folder: Path, cases: Sequence[tuple[Case, bool]]) -> Stream:
         began, before = time.monotonic(), _slots(running)
         for number, (case, valid) in enumerate(cases):
             _put(case, config / "fuzzed")
-            _reload(running, case, found, valid=valid, by_signal=number % 4 == 2)
-            before = _went_on(running, case, before, found)
+            try:
+                _reload(running, case, found, valid=valid, by_signal=number % 4 == 2)
+                before = _went_on(running, case, before, found)
+            except (AssertionError, OSError) as error:  # it would say so of each that follows, too
+                found.problems.append(f"{case.name}: {str(error).partition(chr(10))[0]}")
+                return found
         passed = time.monotonic() - began
         _at_last(running, passed, found)
         if running.stop() != 0:
@@ -79,7 +85,11 @@ def _reload(running: Exporter, case: Case, found: Stream, *, valid: bool, by_sig
     if by_signal and was and not valid:
         found.by_signal += 1
         running.hang_up()
-        running.until("the signal was heard", lambda: _successful(running) != was)
+        running.until(
+            "the metric is 0 after a signal for what is refused",
+            lambda: _successful(running) != was,
+            seconds=HEARD_WITHIN_SECONDS,
+        )
         accepted, said = _successful(running), ""
     else:
         # After a large one that was taken, every smaller one deletes most of what runs.
