@@ -11,7 +11,7 @@ import sys
 
 
 def main() -> int:
-    """How many seeds broke a promise; of planted bugs, how many were not found."""
+    """1 where a seed broke a promise, or a planted bug was not found."""
     from tests.sim import command_line  # noqa: PLC0415 - not before the order of hashes is settled
 
     parser = argparse.ArgumentParser(prog="python -m tests.sim", description=__doc__)

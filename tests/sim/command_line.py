@@ -43,6 +43,7 @@ def main(parser: argparse.ArgumentParser) -> int:
 
 
 def search(seeds: range, size: Size, *, mixed: bool, jobs: int, digest: bool) -> int:
+    """1 where a promise was broken, or nothing was tried: how many there were would be 0 for an exit code of 256."""
     tally = Tally()
     for told in run_seeds(seeds, size=size, mixed=mixed, jobs=jobs):
         tally.add(told)
@@ -52,10 +53,11 @@ def search(seeds: range, size: Size, *, mixed: bool, jobs: int, digest: bool) ->
             small = shrunk(told) if len(tally.broken) <= SHRUNK_AT_MOST else told
             print(described(small), flush=True)
     print(tally)
-    return len(tally.broken)
+    return 1 if tally.broken or not tally.seeds else 0
 
 
 def search_planted(names: list[str], seeds: range, size: Size, *, mixed: bool) -> int:
+    """1 where one was not found."""
     missing = 0
     for name in names:
         begun = time.perf_counter()
@@ -68,4 +70,4 @@ def search_planted(names: list[str], seeds: range, size: Size, *, mixed: bool) -
             print(f"{name:32} seed {found.seed:3} ({took:.1f} s): {str(found.broken)[:120]}", flush=True)
         else:
             print(described(shrunk(found, plant=name), plant=name))
-    return missing
+    return 1 if missing else 0

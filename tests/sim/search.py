@@ -19,6 +19,9 @@ from tests.sim.world import Size
 TRIO_EVERY = 8
 """One seed of so many runs on trio, in an order of tasks of its own; the others on asyncio, which is twice as fast."""
 
+UNFIT = ("raised AttributeError", "raised TypeError")
+"""What a planted bug comes to that no longer fits the sources: it fails by itself, and nobody has found it."""
+
 
 def backend_of(seed: int) -> Backend:
     return "trio" if seed % TRIO_EVERY == TRIO_EVERY - 1 else "asyncio"
@@ -51,7 +54,7 @@ def run_seeds(seeds: Iterable[int], *, size: Size, mixed: bool, jobs: int = 1) -
 def find(name: str, seeds: Iterable[int], size: Size, *, mixed: bool) -> Told | None:
     """The first seed that finds a planted bug."""
     told = (run_seed(seed, size=size, mixed=mixed, plant=name) for seed in seeds)
-    return next((one for one in told if one.broken is not None), None)
+    return next((one for one in told if one.broken is not None and not one.broken.startswith(UNFIT)), None)
 
 
 def shrunk(told: Told, *, plant: str | None = None) -> Told:

@@ -3,16 +3,20 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any, cast
 
 import pytest
 
+from tests.sim import command_line, proof
+from tests.sim.planted import PLANTED
 from tests.sim.proof import prove
-from tests.sim.search import planted, shrunk
-from tests.sim.seeds import simulate
+from tests.sim.search import find, planted, shrunk
+from tests.sim.seeds import Told, simulate
 from tests.sim.shrink import described
 from tests.sim.targets import Behaviour
 from tests.sim.truth import FOUND
 from tests.sim.world import Size
+from watchbill.runners import Runners
 
 
 @pytest.mark.slow
@@ -44,3 +48,34 @@ def test_a_fault_that_is_left_out_does_not_happen() -> None:
 def test_the_truth_is_told_of_every_behaviour_of_a_target() -> None:
     for kind, found in FOUND.items():
         assert set(found) == set(Behaviour), kind
+
+
+@pytest.mark.parametrize(("broken", "code"), [([None], 0), (["a promise"] * 256, 1), ([], 1)])
+def test_the_search_fails_however_many_seeds_break_a_promise_and_where_none_was_tried(
+    broken: list[str | None], code: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    size = Size()
+    told = [Told(seed, size, "", broken=promise) for seed, promise in enumerate(broken)]
+    monkeypatch.setattr(command_line, "run_seeds", lambda *_, **__: iter(told))
+    monkeypatch.setattr(command_line, "shrunk", lambda one: one)
+    assert command_line.search(range(len(told)), size, mixed=True, jobs=1, digest=False) == code
+
+
+@pytest.mark.parametrize(("of_trio", "holds"), [("b", True), ("a", False)])
+def test_stories_that_are_alike_on_both_loops_tell_nothing(
+    of_trio: str, holds: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(proof, "_stories", lambda size: (("a", "asyncio"), (of_trio, "trio")))
+    assert proof._same_hash(proof.QUICK).holds is holds
+
+
+def test_a_planted_bug_that_only_fails_by_itself_is_not_found(monkeypatch: pytest.MonkeyPatch) -> None:
+    def no_longer_fits(self: Any, _: object) -> None:
+        self.renamed_meanwhile()
+
+    def unfit(patch: pytest.MonkeyPatch) -> None:
+        patch.setattr(Runners, "start", no_longer_fits)
+
+    monkeypatch.setitem(cast("dict[str, Any]", PLANTED), "unfit", unfit)
+    assert planted("unfit", 0, Size(checks=3, seconds=60)).broken is not None
+    assert find("unfit", range(1), Size(checks=3, seconds=60), mixed=False) is None
