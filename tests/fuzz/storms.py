@@ -4,15 +4,17 @@ from __future__ import annotations
 
 import asyncio
 import json
+import time
 from collections import Counter
 from dataclasses import dataclass, field
 from datetime import datetime
 from pathlib import Path
+from typing import Any
 
 from tests.exporter import HANG_GUARD_SECONDS, Exporter
 from tests.fuzz.requests import Response, read_responses
 from tests.servers import LOOPBACK
-from watchbill.domain.units import SECOND, to_instant
+from watchbill.domain.units import SECOND, Instant, to_instant
 
 ASK = b"POST /-/reload HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n"
 AT_ONCE = 60
@@ -23,7 +25,7 @@ EVERY_BAD = 5
 
 @dataclass
 class Storm:
-    """``loads``: how often the file was in fact read, as the log tells."""
+    """``loads``: how often the file was in fact read, as the log tells. ``slots``: those of the unchanged check in the storm."""
 
     asked: int = 0
     generations: int = 0
@@ -38,7 +40,7 @@ def reload_storm(running: Exporter, config: Path, *, generations: int, asks: int
     """Each generation is asked for ``asks`` times, and only a bad one is waited for; the last one must run in the end."""
     found = Storm(asked=generations * asks, generations=generations)
     good = config.read_text()
-    before = _loads(running)
+    before, missed, begun = _loads(running), _of_unchanged(running)["missed"], _now()
     asyncio.run(_ask(int(running.url.rpartition(":")[2]), config, good, found, asks))
     _write(config, good, generations)
     running.until(
@@ -51,7 +53,9 @@ def reload_storm(running: Exporter, config: Path, *, generations: int, asks: int
         found.problems.append(f"after generation {generations} runs {shop}")
     if bad := {status: count for status, count in found.statuses.items() if status not in (200, 500)}:
         found.problems.append(f"answers by status: {bad}")
-    _look_at_slots(running, found)
+    ended = _now()
+    running.until("the unchanged check goes on", lambda: _slots_since(running, ended))
+    look_at_slots(running, found, begun=begun, missed=missed)
     return found
 
 
@@ -102,23 +106,32 @@ def _loads(running: Exporter) -> int:
     return text.count('"config.reloaded"') + text.count('"config.rejected"')
 
 
-def _look_at_slots(running: Exporter, found: Storm) -> None:
-    """The unchanged check, whose interval is a second, ran each second since its first slot.
+def look_at_slots(running: Exporter, found: Storm, *, begun: Instant, missed: int) -> None:
+    """The unchanged check, whose interval is a second, ran each second of the storm, which began then.
 
     But where all the machine stood still (a gap ``stall``): such slots are ``missed``, and counted.
     """
-    answer = running.request(f"/api/v1/checks/{UNCHANGED}/results?limit=10000").json()
-    slots = sorted(
-        to_instant(datetime.fromisoformat(row["slot"]))
-        for row in answer["results"]
-        if row["trigger"] == "schedule"
-    )
+    slots, of_it = _slots_since(running, begun), _of_unchanged(running)
     found.slots = len(slots)
-    report = running.request("/api/v1/report").json()["checks"]
-    [of_it] = [row for row in report if row["check_id"] == UNCHANGED]
-    found.missed = of_it["missed"]
-    lost = (slots[-1] - slots[0]) // SECOND + 1 - len(slots) if slots else 0
+    found.missed = of_it["missed"] - missed
+    lost = (slots[-1] - begun) // SECOND + 1 - len(slots) if slots else 0
     if lost > found.missed or of_it["unaccounted"] or len(set(slots)) != len(slots):
         found.problems.append(
             f"{lost} slots of the unchanged check have no row, {found.missed} are told as missed, {of_it['unaccounted']} unaccounted for"
         )
+
+
+def _slots_since(running: Exporter, begun: Instant) -> list[Instant]:
+    rows = running.request(f"/api/v1/checks/{UNCHANGED}/results?limit=10000").json()["results"]
+    slots = (to_instant(datetime.fromisoformat(row["slot"])) for row in rows if row["trigger"] == "schedule")
+    return sorted(slot for slot in slots if slot >= begun)
+
+
+def _of_unchanged(running: Exporter) -> Any:
+    checks = running.request("/api/v1/report").json()["checks"]
+    [row] = [row for row in checks if row["check_id"] == UNCHANGED]
+    return row
+
+
+def _now() -> Instant:
+    return round(time.time() * SECOND)

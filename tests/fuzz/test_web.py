@@ -1,10 +1,16 @@
 """Some thousand malformed requests, crowds, storms and texts; `python -m tests.fuzz web` sends a hundred thousand."""
 
+import json
+from datetime import UTC, datetime
 from pathlib import Path
+from typing import Any, cast
 
 import pytest
 
+from tests.exporter import Answer, Exporter
+from tests.fuzz.storms import UNCHANGED, Storm, look_at_slots
 from tests.fuzz.web import prove
+from watchbill.domain.units import SECOND
 
 
 @pytest.mark.e2e
@@ -13,3 +19,25 @@ def test_nothing_that_clients_or_targets_send_breaks_the_web(tmp_path: Path) -> 
     claims = prove(tmp_path, full=False)
     assert [claim for claim in claims if not claim.holds] == []
     assert len(claims) == 5
+
+
+@pytest.mark.parametrize(
+    ("seconds", "missed", "problems"),
+    [((9, 10, 11, 12), 3, 0), ((9, 10, 12), 4, 0), ((9, 10, 12), 3, 1), ((9, 11, 12), 3, 1), ((9, 10, 10, 11), 3, 1)],
+)  # fmt: skip
+def test_only_what_was_missed_in_a_storm_excuses_a_slot_of_the_storm(
+    seconds: tuple[int, ...], missed: int, problems: int
+) -> None:
+    def request(path: str) -> Answer:
+        rows = [
+            {"slot": datetime.fromtimestamp(second, UTC).isoformat(), "trigger": "schedule"}
+            for second in seconds
+        ]
+        of_it = {"check_id": UNCHANGED, "missed": missed, "unaccounted": 0}
+        told: dict[str, Any] = {"checks": [of_it]} if path.endswith("/report") else {"results": rows}
+        return Answer(200, {}, json.dumps(told).encode())
+
+    running, found = cast("Exporter", type("Running", (), {"request": staticmethod(request)})), Storm()
+    look_at_slots(running, found, begun=10 * SECOND, missed=3)
+    assert len(found.problems) == problems
+    assert found.slots == sum(second >= 10 for second in seconds)

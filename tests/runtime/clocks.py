@@ -95,7 +95,8 @@ class Findings:
     """From the moment at which the clock was set."""
     down: list[str] = field(default_factory=list)
     scrapes: int = 0
-    code: int = -1
+    codes: list[int] = field(default_factory=list)
+    """With which the exporter ended, before its restart and at last."""
 
 
 def prove(folder: Path, *, full: bool) -> list[Claim]:
@@ -125,12 +126,12 @@ def _run(folder: Path, wall: Wall, *, rounds: int) -> tuple[Findings, History]:
                 for number in range(rounds):
                     _jump_forward(running, wall, (number + 1) * HOUR, found)
                     _jump_back(running, wall, number * HOUR, found)
-            running.stop()
+            found.codes.append(running.stop())
         # The history reaches an hour into the future of the clock that was set back.
         with exporter(config, folder, environ=wall.environ) as running:
             with _seen(running, found):
                 _until_well(running, {})
-            found.code = running.stop()
+            found.codes.append(running.stop())
     return found, read(running.storage)
 
 
@@ -206,10 +207,10 @@ def _claims(found: Findings, history: History, moved: float, ran: float, *, full
             "a jump forward is a gap, a jump back repeats nothing",
             f"the same; a process beside it saw its wall clock move by {moved:.0f} s and its monotonic one by {ran:.1f} s",
             f"{len(hour)} gaps of an hour, {len(outcomes) - len(_distinct(history))} slots twice, "
-            f"{history.unaccounted} unaccounted",
-            f"{forward}, 0, 0",
+            f"{history.unaccounted} unaccounted; exit codes {' and '.join(map(str, found.codes))}",
+            f"{forward}, 0, 0; 0 and 0",
             holds=len(hour) == forward and len(outcomes) == len(_distinct(history)) and not history.unaccounted
-            and found.code == 0,
+            and found.codes == [0, 0],
         ),
     ]  # fmt: skip
 

@@ -91,7 +91,8 @@ def _claim(suffered: Suffered, name: str, *, full: bool) -> Claim:
         gap for gap in suffered.history.gaps
         if gap[0] == "stall" and any(each.begun - SECOND <= gap[1] < each.recovered for each in records)
     ]  # fmt: skip
-    bitten = sum(errors[reason] for reason in FAULTS[name].reasons) + len(gaps)
+    reasons = FAULTS[name].reasons
+    bitten = sum(errors[reason] for reason in reasons) + len(gaps) * ("stall" in reasons)
     lasted = [(each.ended - each.begun) / SECOND for each in records]
     recovery = max(each.recovered - each.ended for each in records) / SECOND
     down = sum(len(each.down) for each in records)
@@ -117,15 +118,18 @@ def _claim(suffered: Suffered, name: str, *, full: bool) -> Claim:
 def _of_all(suffered: Suffered) -> list[Claim]:
     history = suffered.history
     distinct = {(row.check, row.slot) for row in history.rows}
+    failures = sum(row.outcome == "failure" for row in history.rows)
     starts = most_starts(history.rows)
     return [
         Claim(
-            "every slot is accounted for through all of them",
+            "every slot is accounted for through all of them, and none is a failure",
             f"{len(history.rows):,} slots, {len(history.gaps)} gaps, {len(suffered.records)} faults",
-            f"{history.unaccounted} unaccounted, {len(history.rows) - len(distinct)} twice; exit code {suffered.code}",
-            "0, 0; 0",
+            f"{history.unaccounted} unaccounted, {len(history.rows) - len(distinct)} twice, {failures} failures; "
+            f"exit code {suffered.code}",
+            "0, 0, 0; 0",
             holds=bool(history.rows)
             and not history.unaccounted
+            and not failures
             and len(distinct) == len(history.rows)
             and suffered.code == 0,
         ),
