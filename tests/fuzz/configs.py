@@ -283,4 +283,4 @@ def main(arguments: Sequence[str]) -> int:
     print(
         f"{found.tried:,} tried, {found.accepted:,} accepted, {len(found.failed)} failed {dict(kinds) or ''}; {found.costs()}"
     )
-    return 1 if found.failed else 0
+    return 1 if found.failed or not found.tried else 0

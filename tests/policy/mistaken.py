@@ -110,7 +110,7 @@ def _change(value: Any, secret: str, change: Any) -> bool:
 
 
 def told(cases: list[Case], environ: Mapping[str, str], folder: Path) -> tuple[int, dict[str, bytes]]:
-    """How many mistakes were made, and what ``validate`` and the loader's errors said of them."""
+    """How many files were refused for a mistake, and what ``validate`` and the loader's errors said of them."""
     folder.mkdir(exist_ok=True)
     for secret in folder.parent.glob("secret-*"):
         (folder / secret.name).write_text(secret.read_text())
@@ -118,29 +118,32 @@ def told(cases: list[Case], environ: Mapping[str, str], folder: Path) -> tuple[i
     for case in cases:
         for _, changed in moved(case):
             texts.append(json.dumps({"version": 1, "checks": {case.check: changed}}, ensure_ascii=False))
-    said: list[str] = []
+    mistakes, said = 0, list[str]()
     for number, text in enumerate(texts):
         file = folder / f"{MARK}000-{number}.yaml"
         file.write_text(text)
-        said.append(_raised(file, environ))
+        refused, shown = _loaded(file, environ)
+        mistakes += refused
+        said.append(shown)
     printed = [
         _printed(folder / f"{MARK}000-{number}.yaml", form)
         for number in range(len(BY_HAND))
         for form in FORMS
     ]
-    return len(texts), {
+    return mistakes, {
         "errors of the loader": "\n".join(said).encode(),
         "validate": "\n".join(printed).encode(),
     }
 
 
-def _raised(file: Path, environ: Mapping[str, str]) -> str:
-    """All that an error can show of itself: its text, its repr, its traceback."""
+def _loaded(file: Path, environ: Mapping[str, str]) -> tuple[bool, str]:
+    """Whether it is refused, and all that an error can show of itself: its text, its repr, its traceback."""
     try:
         loaded = load(file, environ=environ)
     except ConfigError as error:
-        return "\n".join([str(error), repr(error), *traceback.format_exception(error), repr(error.problems)])
-    return f"{file.name} is valid\n{loaded!r}"
+        shown = [str(error), repr(error), *traceback.format_exception(error), repr(error.problems)]
+        return True, "\n".join(shown)
+    return False, f"{file.name} is valid\n{loaded!r}"
 
 
 def _printed(file: Path, form: str) -> str:

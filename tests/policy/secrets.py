@@ -13,7 +13,7 @@ from typing import Any
 
 from tests.exporter import Exporter, exporter, free_port
 from tests.policy import fields, mistaken, outputs
-from tests.policy.canaries import Catch, canary
+from tests.policy.canaries import Catch, canary, spellings
 from tests.policy.declared import PLANTED_ID, Case, World, declare
 from tests.policy.echoes import Ports, echoing
 from tests.proof import Claim
@@ -78,7 +78,7 @@ def _kept(world: World, sinks: int, catch: Catch) -> Claim:
         for number, names in sorted(by_number.items())
     ]
     return Claim(
-        "No secret leaves, also where its target sends it back in sixteen spellings",
+        f"No secret leaves, also where its target sends it back in {len(spellings(''))} spellings",
         f"{len(world.cases)} canaries, {sinks} outputs",
         "\n".join([f"{len(told)} leaked", *told[:SHOWN]]),
         "0 leaked",

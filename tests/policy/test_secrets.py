@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.policy import fields, secrets
+from tests.policy import fields, mistaken, secrets
 from tests.policy.canaries import Catch, canary, spellings
 from tests.policy.declared import NO_PLACE
 from watchbill.domain.checks import CHECK_TYPES, parse_check
@@ -58,3 +58,8 @@ def test_no_excuse_is_for_a_field_that_is_gone() -> None:
 def test_a_check_shows_its_id_alone() -> None:
     check = parse_check({"id": "shop", "type": "http", "url": "http://shop.test/?key=s3cret-word"})
     assert f"{check!r} {check}" == "Http(id='shop') id='shop'"
+
+
+def test_a_file_that_is_valid_is_no_mistake(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(mistaken, "BY_HAND", ("a: {type: icmp, host: x}", "a: {type: icmp}"))
+    assert mistaken.told([], {}, tmp_path / "told")[0] == 1
