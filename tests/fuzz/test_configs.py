@@ -10,13 +10,15 @@ from typing import Any
 import pytest
 
 from tests.fuzz import configs
+from tests.fuzz.bombs import ACCEPTED, ANY, BOMBS, REFUSED, Bomb
 from tests.fuzz.case import ENVIRON, Case
 from tests.fuzz.children import Child
 from tests.fuzz.grammar import case_of
 from tests.fuzz.judge import judge
+from tests.fuzz.plants import fifo
 from tests.fuzz.shrink import smaller
 from tests.fuzz.valid import VALUES, check
-from tests.fuzz.verdict import Complaint
+from tests.fuzz.verdict import Complaint, Verdict
 from watchbill.config.nodes import NotYamlError, Source
 from watchbill.domain.errors import Problem
 
@@ -90,3 +92,17 @@ def test_what_breaks_a_promise_is_a_complaint(
     monkeypatch.setattr("watchbill.config.documents.compose", planted)
     found = judge("planted", Case("planted", {"checks.yaml": GOOD}).write(tmp_path / "case")).kinds
     assert found - {"large"} == kinds  # the process of the tests may be
+
+
+@pytest.mark.parametrize(
+    ("says", "accepted", "refused"),
+    [(ANY, True, True), (ACCEPTED, True, False), (REFUSED, False, True), ("is wrong", False, True)],
+)
+def test_a_bomb_must_be_answered_as_it_says(says: str, accepted: bool, refused: bool) -> None:
+    bomb = Bomb("planted", fifo, says)
+    assert (not bomb.expected(Verdict("", accepted=True)).complaints) is accepted
+    assert (not bomb.expected(Verdict("", problems=("x.yaml:1:1: it is wrong",))).complaints) is refused
+
+
+def test_every_bomb_says_how_it_must_be_answered() -> None:
+    assert [name for name, bomb in BOMBS.items() if not bomb.says] == []
