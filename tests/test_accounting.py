@@ -7,11 +7,9 @@ run: ``python -m tests.test_accounting 0 1000`` tries a thousand, and names thos
 
 from __future__ import annotations
 
-import logging
 import sys
 from collections import Counter, defaultdict
 from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass, field
 from functools import partial
 from random import Random
@@ -19,11 +17,11 @@ from typing import Any
 
 import anyio
 import pytest
-import structlog
 import trio
 import trio.testing
 from trio._core import _run as trio_internals
 
+from tests.sim.seeds import quiet
 from watchbill.app import App, open_app
 from watchbill.clock import Timeline
 from watchbill.domain.checks import Check, parse_check
@@ -364,15 +362,6 @@ def simulate(seed: int) -> World:
 def _quiet() -> Iterator[None]:
     with quiet():
         yield
-
-
-@contextmanager
-def quiet() -> Iterator[None]:
-    structlog.configure(wrapper_class=structlog.make_filtering_bound_logger(logging.CRITICAL))
-    try:
-        yield
-    finally:
-        structlog.reset_defaults()
 
 
 @pytest.mark.parametrize("seed", range(30))
