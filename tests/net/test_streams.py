@@ -16,6 +16,7 @@ from tests.servers import (
     closed_port,
     full_listener,
     hang,
+    no_more_descriptors,
     no_socket_left,
     open_sockets,
     serving,
@@ -315,6 +316,17 @@ async def test_alpn_is_offered_only_when_asked(authority: Authority) -> None:
             await all_of(stream)
             await stream.close()
     assert chosen == [None, "http/1.1"]
+
+
+def test_no_context_is_made_that_trusts_nobody_for_want_of_a_descriptor(
+    authority: Authority, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("SSL_CERT_FILE", str(authority.ca_file))
+    contexts = Contexts()
+    with no_more_descriptors(), pytest.raises(NetworkError) as raised:
+        contexts.get(TlsOptions())
+    assert raised.value.reason is Reason.DESCRIPTORS
+    assert contexts.get(TlsOptions()).get_cert_store() is not None
 
 
 async def test_contexts_are_kept_and_never_too_many(authority: Authority) -> None:

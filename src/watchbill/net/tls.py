@@ -7,6 +7,7 @@ uses the connection looks at :attr:`TlsSession.problem` before anything is sent.
 
 from __future__ import annotations
 
+import errno
 import os
 from dataclasses import dataclass
 from pathlib import Path
@@ -28,6 +29,7 @@ from watchbill.ports import NetworkError, TlsSession
 
 CONTEXTS_KEPT = 256
 READ_AT_ONCE = 64 * 1024
+_STARVED = frozenset({errno.EMFILE, errno.ENFILE})
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,7 +51,7 @@ class Contexts:
         self._kept: dict[_Key, SSL.Context] = {}
 
     def get(self, options: TlsOptions, alpn: tuple[str, ...] = ()) -> SSL.Context:
-        """:raises NetworkError: a declared file cannot be used (``permission`` or ``internal``)."""
+        """:raises NetworkError: a file of certificates cannot be used (``permission``, ``descriptors`` or ``internal``)."""
         files = [name for name in (options.ca_file, options.cert_file, options.key_file) if name is not None]
         try:
             changed = tuple([os.stat(name).st_mtime_ns for name in files])  # noqa: PTH116 - with each probe: half the cost
@@ -72,7 +74,7 @@ def _make_context(options: TlsOptions, alpn: tuple[str, ...], files: list[str]) 
         context.set_alpn_protos([name.encode("ascii") for name in alpn])
     try:
         if options.ca_file is None:
-            context.set_default_verify_paths()
+            _trust_the_system(context)
         else:
             context.load_verify_locations(options.ca_file)
             _trust_intermediates(context)
@@ -87,6 +89,21 @@ def _make_context(options: TlsOptions, alpn: tuple[str, ...], files: list[str]) 
     return context
 
 
+def _trust_the_system(context: SSL.Context) -> None:
+    """:raises OSError: no descriptor is left for the file that ``SSL_CERT_FILE`` names.
+
+    OpenSSL passes over a file that it cannot open just then, and the context would trust nobody for as long as it is kept.
+    """
+    named = os.environ.get("SSL_CERT_FILE")
+    if named:
+        try:
+            Path(named).open("rb").close()
+        except OSError as error:
+            if error.errno in _STARVED:
+                raise
+    context.set_default_verify_paths()
+
+
 def _trust_intermediates(context: SSL.Context) -> None:
     # What the user names as trusted is an anchor, also where it is no root.
     store = context.get_cert_store()
@@ -96,6 +113,8 @@ def _trust_intermediates(context: SSL.Context) -> None:
 
 def _unusable(error: Exception, files: list[str]) -> NetworkError:
     reason = Reason.PERMISSION if isinstance(error, PermissionError) else Reason.INTERNAL
+    if isinstance(error, OSError) and error.errno in _STARVED:
+        reason = Reason.DESCRIPTORS
     said = error.strerror if isinstance(error, OSError) else _said(error)
     return NetworkError(reason, f"the TLS files {', '.join(files) or 'of the system'} cannot be used: {said}")
 
