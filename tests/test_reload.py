@@ -18,7 +18,7 @@ from watchbill.bus import Bus
 from watchbill.clock import Timeline
 from watchbill.domain.checks import Check
 from watchbill.domain.config import LoadedConfig
-from watchbill.domain.errors import ConfigError, MassDeleteError, Problem
+from watchbill.domain.errors import MOST_PROBLEMS, ConfigError, MassDeleteError, Problem
 from watchbill.domain.messages import (
     CheckDeleted,
     CheckRegistered,
@@ -148,6 +148,24 @@ async def test_a_rejected_configuration_changes_nothing_and_says_why() -> None:
         assert stand.commands == []
         assert set(stand.registry) == {"a"}
         assert stand.said.of(ConfigRejected)[0].error == "checks.yaml:3:5: no"
+
+
+async def test_probes_go_on_while_thousands_of_mistakes_are_told() -> None:
+    turns = 0
+
+    async def take_turns() -> None:
+        nonlocal turns
+        while True:
+            turns += 1
+            await anyio.lowlevel.checkpoint()
+
+    async with open_stand() as stand, anyio.create_task_group() as group:
+        group.start_soon(take_turns)
+        problems = tuple(Problem("checks.yaml", line, 5, "no") for line in range(1, MOST_PROBLEMS + 1))
+        with pytest.raises(ConfigError):
+            await stand.reload(ConfigError(problems))
+        group.cancel_scope.cancel()
+    assert turns >= 40
 
 
 async def test_a_crash_while_loading_is_a_rejection_too() -> None:

@@ -131,12 +131,14 @@ def _refuse_mass_delete(command: ReloadConfig, loaded: LoadedConfig, plan: Plan,
 
 
 async def _reject(command: ReloadConfig, error: WatchbillError, parts: Reloading) -> None:
+    await parts.publish(ConfigRejected(str(error), parts.clock.now(), command.cause))
     if isinstance(error, ConfigError):
-        for problem in error.problems:
+        for number, problem in enumerate(error.problems):
             log.error(
                 "config.problem",
                 place=f"{problem.path}:{problem.line}:{problem.column}",
                 problem=problem.message,
             )
+            if number % CHECKS_A_STEP == 0:  # the lines of thousands take a tenth of a second
+                await anyio.lowlevel.checkpoint()
     log.error("config.rejected", cause=command.cause, error=str(error).splitlines()[0])
-    await parts.publish(ConfigRejected(str(error), parts.clock.now(), command.cause))
