@@ -3,8 +3,12 @@
 from __future__ import annotations
 
 import os
+import threading
 from collections import namedtuple
+from contextlib import ExitStack
+from dataclasses import dataclass, field
 from pathlib import Path
+from typing import cast
 
 import anyio
 import duckdb
@@ -14,6 +18,8 @@ from tests.storage.batches import ROWS, numbered
 from watchbill.domain.errors import StorageError
 from watchbill.ports import Copies
 from watchbill.storage import duckdb_copy, open_storage
+from watchbill.storage.duckdb_connection import connect
+from watchbill.storage.duckdb_copy import make_copy
 from watchbill.storage.duckdb_examination import examine
 
 pytestmark = pytest.mark.anyio
@@ -112,3 +118,66 @@ async def test_an_open_copy_costs_one_descriptor_and_no_name(tmp_path: Path) -> 
             assert len(os.listdir("/proc/self/fd")) == before + 1
             assert not (tmp_path / "history.duckdb.copying").exists()
         assert len(os.listdir("/proc/self/fd")) == before
+
+
+async def test_a_copy_that_is_given_up_as_it_is_done_is_closed(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    begun, given_up = anyio.Event(), threading.Event()
+
+    def filled(_: duckdb.DuckDBPyConnection, target: Path) -> int:
+        target.touch()
+        anyio.from_thread.run_sync(begun.set)
+        given_up.wait()
+        return 0
+
+    monkeypatch.setattr(duckdb_copy, "_filled", filled)
+    async with open_storage(str(tmp_path / "history.duckdb")) as store:
+        before = len(os.listdir("/proc/self/fd"))
+        async with anyio.create_task_group() as asking:
+            asking.start_soon(received, store, tmp_path / "copy")
+            await begun.wait()
+            asking.cancel_scope.cancel()
+            given_up.set()
+        assert len(os.listdir("/proc/self/fd")) == before
+
+
+@dataclass
+class Interrupted:
+    """A cursor that is interrupted while it copies, and once in each step of the cleaning up after that."""
+
+    cursor: duckdb.DuckDBPyConnection
+    waiting: list[str] = field(default_factory=lambda: ["COPY", "ROLLBACK", "DETACH"])
+
+    def execute(self, statement: str) -> duckdb.DuckDBPyConnection:
+        if self.waiting and statement.startswith(self.waiting[0]):
+            del self.waiting[0]
+            raise duckdb.InterruptException("Interrupted!")
+        return self.cursor.execute(statement)
+
+    def begin(self) -> None:
+        self.cursor.begin()
+
+    def rollback(self) -> None:
+        self.execute("ROLLBACK")
+
+
+async def test_an_interrupted_copy_leaves_the_next_one_its_place(tmp_path: Path) -> None:
+    path = tmp_path / "history.duckdb"
+    async with open_storage(str(path)) as store:
+        await store.commit(numbered(0))
+    with connect(path) as database, ExitStack() as closing:
+        cursor = Interrupted(database.cursor())
+        cursor.begin()
+        with pytest.raises(duckdb.InterruptException):
+            make_copy(cast("duckdb.DuckDBPyConnection", cursor), path, closing)
+        assert cursor.waiting == []
+        cursor.begin()
+        assert make_copy(cursor.cursor, path, closing).rows == ROWS
+
+
+async def test_a_history_is_copied_whatever_its_name(tmp_path: Path) -> None:
+    for number, name in enumerate(("watchbill_copy.duckdb", "copy", "temp.duckdb", "a:b;'\"")):
+        async with open_storage(str(tmp_path / name)) as store:
+            await store.commit(numbered(0))
+            assert await received(store, tmp_path / f"{number}.copied") == ROWS

@@ -8,7 +8,7 @@ statement fails until :meth:`DuckDbStorage.reopen`.
 from __future__ import annotations
 
 from collections.abc import AsyncIterator, Callable, Sequence
-from contextlib import asynccontextmanager, suppress
+from contextlib import ExitStack, asynccontextmanager, suppress
 from functools import partial
 from typing import TypeVar
 
@@ -25,7 +25,7 @@ from watchbill.ports import HistoryCopy, StorageStatistics
 from watchbill.storage import duckdb_answers as answers
 from watchbill.storage import duckdb_queries as sql
 from watchbill.storage.duckdb_batch import Writing, write_batch
-from watchbill.storage.duckdb_copy import LONGEST_COPY_SECONDS, make_copy, opened
+from watchbill.storage.duckdb_copy import LONGEST_COPY_SECONDS, make_copy
 from watchbill.storage.duckdb_file import DuckDbFile
 from watchbill.storage.duckdb_marks import Mark
 from watchbill.storage.duckdb_questions import Questions
@@ -116,10 +116,9 @@ class DuckDbStorage:
     @asynccontextmanager
     async def copied(self) -> AsyncIterator[HistoryCopy]:
         """Made by a reader, beside the writer; nobody waits for it."""
-        work = partial(make_copy, path=self._file.path)
-        descriptor, rows = await self._questions.answer(work, seconds=LONGEST_COPY_SECONDS)
-        async with opened(descriptor, rows) as copy:
-            yield copy
+        with ExitStack() as closing:
+            work = partial(make_copy, path=self._file.path, closing=closing)
+            yield await self._questions.answer(work, seconds=LONGEST_COPY_SECONDS)
 
     # --- in the writer's thread ---------------------------------------------------------------------
 

@@ -46,6 +46,9 @@ _REMEDIES = (
     ("Permission denied", "no permission; make the file and its folder writable for this user"),
 )
 
+MOST_INTERRUPTIONS = 100
+"""Of one statement: who gives a question up interrupts it again and again, whatever it is doing."""
+
 _STARVED = (
     "Out of Memory",
     "failed to pin block",
@@ -77,6 +80,18 @@ def connect(path: Path, *, read_only: bool = False) -> duckdb.DuckDBPyConnection
         connection.close()
         raise
     return connection
+
+
+def roll_back(cursor: duckdb.DuckDBPyConnection) -> None:
+    """End the transaction, if there is one, even while the cursor is being interrupted."""
+    for _ in range(MOST_INTERRUPTIONS):
+        try:
+            cursor.rollback()
+        except duckdb.InterruptException:
+            continue
+        except duckdb.Error:
+            pass  # there is none, or it has ended
+        return
 
 
 def copying_folder(path: Path) -> Path:

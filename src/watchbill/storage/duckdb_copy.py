@@ -9,29 +9,29 @@ from __future__ import annotations
 import os
 import shutil
 from collections.abc import AsyncIterator, Callable
-from contextlib import asynccontextmanager, suppress
+from contextlib import ExitStack, suppress
 from functools import partial
 from pathlib import Path
-from typing import TypeVar
 
 import anyio.to_thread
 import duckdb
 
 from watchbill.domain.errors import StorageError
 from watchbill.ports import HistoryCopy
-from watchbill.storage.duckdb_connection import STORAGE_VERSION, copying_folder
+from watchbill.storage.duckdb_connection import MOST_INTERRUPTIONS, STORAGE_VERSION, copying_folder, roll_back
 from watchbill.storage.duckdb_names import identifier, literal
 
-T = TypeVar("T")
-
-ALIAS = "watchbill_copy"
+ALIAS = identifier("/copy")
+"""DuckDB names a database after its file, so that no history can have this name."""
 CHUNK_BYTES = 256 << 10
 LONGEST_COPY_SECONDS = 3_600.0
 SPARE_BYTES = 64 << 20
 
 
-def make_copy(cursor: duckdb.DuckDBPyConnection, path: Path) -> tuple[int, int]:
-    """Copy what was committed until now; an open descriptor of the copy, and how many rows of results it holds.
+def make_copy(cursor: duckdb.DuckDBPyConnection, path: Path, closing: ExitStack) -> HistoryCopy:
+    """Copy what was committed until now, to be read once; ``closing`` closes it, and with that it is deleted.
+
+    Whoever asked may have given up when it is done, so that nobody sees what is returned.
 
     :raises OSError: there is no room for it.
     """
@@ -42,7 +42,9 @@ def make_copy(cursor: duckdb.DuckDBPyConnection, path: Path) -> tuple[int, int]:
     try:
         target = folder / "copy.duckdb"
         rows = _filled(cursor, target)
-        return os.open(target, os.O_RDONLY | os.O_CLOEXEC), rows
+        descriptor = os.open(target, os.O_RDONLY | os.O_CLOEXEC)
+        closing.callback(os.close, descriptor)
+        return HistoryCopy(os.fstat(descriptor).st_size, rows, _chunks(descriptor))
     finally:
         shutil.rmtree(folder, ignore_errors=True)
 
@@ -59,27 +61,25 @@ def _see_room(path: Path) -> None:
 def _filled(cursor: duckdb.DuckDBPyConnection, target: Path) -> int:
     cursor.rollback()  # of the reader's transaction, which may not write anywhere
     [(source,)] = cursor.execute("SELECT current_database()").fetchall()
-    cursor.execute(f"ATTACH {literal(target)} AS {ALIAS} (STORAGE_VERSION '{STORAGE_VERSION}')")
     try:
+        cursor.execute(f"ATTACH {literal(target)} AS {ALIAS} (STORAGE_VERSION '{STORAGE_VERSION}')")
         cursor.begin()
         cursor.execute(f"COPY FROM DATABASE {identifier(source)} TO {ALIAS}")
         [(rows,)] = cursor.execute(f"SELECT count(*) FROM {ALIAS}.result").fetchall()  # noqa: S608 - a constant
         cursor.commit()
         cursor.execute(f"CHECKPOINT {ALIAS}")
     finally:
-        with suppress(duckdb.Error):
-            cursor.rollback()
-        cursor.execute(f"DETACH {ALIAS}")
+        roll_back(cursor)
+        _detach(cursor)
     return int(rows)
 
 
-@asynccontextmanager
-async def opened(descriptor: int, rows: int) -> AsyncIterator[HistoryCopy]:
-    """The copy, to be read once; closed, and with that deleted, at the end."""
-    try:
-        yield HistoryCopy(os.fstat(descriptor).st_size, rows, _chunks(descriptor))
-    finally:
-        os.close(descriptor)
+def _detach(cursor: duckdb.DuckDBPyConnection) -> None:
+    """Left attached it would keep its room, and every later copy from being made."""
+    for _ in range(MOST_INTERRUPTIONS):
+        with suppress(duckdb.InterruptException):
+            cursor.execute(f"DETACH DATABASE IF EXISTS {ALIAS}")
+            return
 
 
 async def _chunks(descriptor: int) -> AsyncIterator[bytes]:

@@ -12,6 +12,7 @@ import anyio.to_thread
 import duckdb
 
 from watchbill.domain.errors import StorageError
+from watchbill.storage.duckdb_connection import roll_back
 from watchbill.storage.duckdb_file import DuckDbFile
 
 T = TypeVar("T")
@@ -92,8 +93,7 @@ class Questions:
         except duckdb.Error as error:
             return self._file.error(error)
         finally:
-            with suppress(duckdb.Error):
-                cursor.rollback()
+            roll_back(cursor)
 
     @asynccontextmanager
     async def nobody_asking(self) -> AsyncIterator[None]:
