@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import errno
 import hashlib
+import os
 import random
 import subprocess
 import sys
@@ -16,10 +18,10 @@ from structlog.testing import capture_logs
 from tests.storage.batches import ROWS, numbered
 from tests.storage.events import batch, flipped, missed, registered, slots, success
 from tests.storage.test_duckdb_file import killed_with_a_log
-from watchbill.domain.errors import StorageError, StorageLockedError
+from watchbill.domain.errors import StorageError, StorageLockedError, StorageOutOfReachError
 from watchbill.domain.status import Status
-from watchbill.storage import open_storage
-from watchbill.storage.duckdb_examination import Examination, examine
+from watchbill.storage import duckdb_log, duckdb_salvage, open_storage
+from watchbill.storage.duckdb_examination import Examination, Finding, examine
 from watchbill.storage.duckdb_marks import Mark, Marks
 
 pytestmark = pytest.mark.anyio
@@ -227,8 +229,94 @@ async def test_what_is_no_history_is_said_to_be_none(
 async def test_what_was_saved_before_is_not_overwritten(history: Path) -> None:
     change(history, "DELETE FROM result WHERE rowid BETWEEN 5 AND 9")
     examine(str(history), repair=True)
-    with pytest.raises(StorageError, match=r"salvaged: exists; move it away first$"):
-        examine(str(history), repair=True)
+    saved = history.with_name("history.duckdb.salvaged")
+    before = saved.read_bytes()
+    again = examine(str(history), repair=True)
+    assert (again.salvaged, kinds(again)) == (None, {"unaccounted"})
+    assert [str(each) for each in again.unexamined] == [
+        str(Finding("not_saved", f"{saved}: exists; move it away first"))
+    ]
+    assert saved.read_bytes() == before
+
+
+async def test_a_loss_is_told_also_where_nothing_can_be_saved(history: Path) -> None:
+    marks = Marks(history.with_name("history.duckdb.seq"))
+    marks.set("", Mark(7))
+    marks.close()
+    change(history, "DELETE FROM result WHERE rowid BETWEEN 5 AND 9")
+    history.with_name("history.duckdb.salvaged").touch()
+    found = examine(str(history), repair=True)
+    assert [each.kind for each in found.mended] == ["batches_lost"]
+    assert [each.kind for each in found.unexamined] == ["not_saved"]
+
+
+async def test_nothing_is_left_of_what_could_not_be_saved(
+    history: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    change(history, "DELETE FROM result WHERE rowid BETWEEN 5 AND 9")
+    before = {file.name for file in history.parent.iterdir()}
+
+    def full(_: Path) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(duckdb_salvage, "sync", full)
+    [failed] = examine(str(history), repair=True).unexamined
+    assert failed.message.endswith("salvaged: No space left on device; make room or mend the folder")
+    assert {file.name for file in history.parent.iterdir()} == before | {"history.duckdb.lock"}
+
+
+@pytest.mark.parametrize("repair", [True, False])
+async def test_a_disk_that_is_full_says_nothing_of_a_history(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, repair: bool
+) -> None:
+    path = tmp_path / "history.duckdb"
+    killed_with_a_log(path)
+    wal = path.with_name("history.duckdb.wal")
+    content = bytearray(wal.read_bytes())
+    content[len(content) // 2] ^= 0xFF
+    wal.write_bytes(content)
+
+    def full(*_: object) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(duckdb_log, "put", full)
+    found = examine(str(path), repair=repair)
+    assert found.findings == []
+    [not_examined] = found.unexamined
+    assert "No space left on device" in not_examined.message
+
+
+async def test_a_history_of_a_newer_version_is_not_said_to_be_lost(history: Path) -> None:
+    change(history, "INSERT INTO schema_migration VALUES (99, now())")
+    for repair in (False, True):
+        with pytest.raises(
+            StorageOutOfReachError, match=r"written by a newer watchbill .* upgrade watchbill"
+        ):
+            examine(str(history), repair=repair)
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root can be somebody else")
+@pytest.mark.parametrize("of", ["file", "folder"])
+async def test_a_history_that_another_user_may_not_read_is_not_said_to_be_lost(
+    history: Path, tmp_path: Path, of: str
+) -> None:
+    examine(str(history))  # what it takes is imported
+    place = tmp_path / "place"
+    place.mkdir()
+    for name in ("history.duckdb", "history.duckdb.seq"):
+        history.with_name(name).rename(place / name)
+    (place / "history.duckdb").chmod(0o600)
+    place.chmod(0o755 if of == "file" else 0o700)
+    for folder in (tmp_path, tmp_path.parent, tmp_path.parent.parent):
+        folder.chmod(folder.stat().st_mode | 0o011)
+    os.seteuid(65_534)
+    try:
+        with pytest.raises(
+            StorageError, match=r"history\.duckdb: (no permission; make|Permission denied; make)"
+        ):
+            examine(str(place / "history.duckdb"))
+    finally:
+        os.seteuid(0)
 
 
 async def test_where_there_is_no_file_nothing_is_made(tmp_path: Path) -> None:

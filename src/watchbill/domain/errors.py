@@ -63,6 +63,13 @@ class StorageStarvedError(StorageError):
     """Memory, room or the disk itself failed the store, which says nothing of what it holds."""
 
 
+class StorageOutOfReachError(StorageError):
+    """This user, or this version, cannot open the store, which says nothing of what it holds."""
+
+    def __init__(self, message: str) -> None:
+        super().__init__(message, retryable=False)
+
+
 class StorageLockedError(StorageError):
     """Another process holds the store: ``pid``, where that is known."""
 

@@ -7,7 +7,12 @@ from pathlib import Path
 
 import duckdb
 
-from watchbill.domain.errors import StorageError, StorageLockedError, StorageStarvedError
+from watchbill.domain.errors import (
+    StorageError,
+    StorageLockedError,
+    StorageOutOfReachError,
+    StorageStarvedError,
+)
 from watchbill.storage.duckdb_names import literal
 
 STORAGE_VERSION = "v1.4.0"  # unpinned, DuckDB 2.0 writes files that only the newest version reads
@@ -32,16 +37,18 @@ _REMEDIES = (
     ("not a valid DuckDB database file", _MOVE_AWAY),
     ("sqlite_scanner", _MOVE_AWAY),
     (
-        "newer version of DuckDB",
-        "written by a newer DuckDB; upgrade watchbill, or give --storage another path",
-    ),
-    (
         "Could not read enough bytes",
         "the file is cut short; restore a backup, or move it away to start anew",
     ),
     (
         "Corrupt database file",
         "the file is damaged; save what can be read with watchbill doctor --repair, restore a backup, or move it away to start anew",
+    ),
+)
+_OUT_OF_REACH = (
+    (
+        "newer version of DuckDB",
+        "written by a newer DuckDB; upgrade watchbill, or give --storage another path",
     ),
     ("Permission denied", "no permission; make the file and its folder writable for this user"),
 )
@@ -108,6 +115,9 @@ def storage_error(path: Path, cause: duckdb.Error) -> StorageError:
     for sign, remedy in _REMEDIES:
         if sign in text:
             return StorageError(f"{path}: {remedy} ({text[:200]})", retryable=False)
+    for sign, remedy in _OUT_OF_REACH:
+        if sign in text:
+            return StorageOutOfReachError(f"{path}: {remedy} ({text[:200]})")
     if starved(cause):
         return StorageStarvedError(f"{path}: {_starved_by(cause, text)}")
     refused = isinstance(cause, duckdb.DataError | duckdb.IntegrityError | duckdb.ProgrammingError)

@@ -14,7 +14,12 @@ from pathlib import Path
 
 import duckdb
 
-from watchbill.domain.errors import StorageError, StorageLockedError, StorageStarvedError
+from watchbill.domain.errors import (
+    StorageError,
+    StorageLockedError,
+    StorageOutOfReachError,
+    StorageStarvedError,
+)
 from watchbill.domain.units import Instant, isoformat
 from watchbill.storage.duckdb_connection import connect, storage_error
 from watchbill.storage.duckdb_damage import Unreadable, tables_of, unreadable
@@ -47,7 +52,7 @@ class Examination:
     """``findings`` is empty for a healthy file; ``mended`` is what was wrong and is right now.
 
     ``notes`` are no fault of the file, or none that was not told before; ``unexamined`` is what memory or the disk did not
-    suffice to look at.
+    suffice to look at, or to save.
     """
 
     path: Path
@@ -73,9 +78,16 @@ def examine(location: str, *, repair: bool = False) -> Examination:
     """Look at a whole history file; with ``repair``, mend its log in place and save the rest into a file beside.
 
     :raises StorageLockedError: a process has it open.
-    :raises StorageError: it cannot be examined at all (no such file, no room for the copy).
+    :raises StorageError: it cannot be examined at all (no such file, no permission, a newer version, no room for the copy).
     """
     file = DuckDbFile(location, quiet=True)
+    try:
+        return _examined(file, repair)
+    except OSError as error:
+        raise StorageError(f"{file.path}: {error.strerror}; make it readable for this user") from error
+
+
+def _examined(file: DuckDbFile, repair: bool) -> Examination:
     if not file.path.exists():
         raise StorageError(f"{file.path}: no such file", retryable=False)
     found = Examination(file.path)
@@ -138,7 +150,7 @@ def _look(file: DuckDbFile, found: Examination, *, replay: bool) -> None:
             found.findings += [finding for finding in said if finding.kind not in EXPECTED]
         with _reading(file.path) as connection:
             _read(file, connection, found)
-    except StorageLockedError:
+    except (StorageLockedError, StorageOutOfReachError):
         raise
     except StorageStarvedError as error:
         found.unexamined.append(Finding("not_examined", _of(str(error), file.path)))
@@ -221,4 +233,7 @@ def _repair(file: DuckDbFile, found: Examination) -> None:
     if not found.findings or any(finding.kind in {"unusable", "empty"} for finding in found.findings):
         return
     target = file.path.with_name(file.path.name + ".salvaged")
-    found.salvaged = salvage(file.path, target, file.log.marks.read())
+    try:
+        found.salvaged = salvage(file.path, target, file.log.marks.read())
+    except StorageError as error:  # what was found, and mended, has to be told all the same
+        found.unexamined.append(Finding("not_saved", str(error)))

@@ -15,7 +15,7 @@ from pathlib import Path
 
 import duckdb
 
-from watchbill.domain.errors import StorageError
+from watchbill.domain.errors import StorageError, StorageStarvedError
 from watchbill.storage.duckdb_checkpoint import Checkpoints
 from watchbill.storage.duckdb_connection import connect, copying_folder, held_by, storage_error
 from watchbill.storage.duckdb_disk import set_aside, sync
@@ -92,7 +92,9 @@ class DuckDbFile:
                 connection = self.log.compare(connection)
             migrate(self.path, connection, self.checkpoints.run)
         except OSError as error:
-            raise StorageError(f"{self.path}: {error.strerror or error}; {_LOOK_AT_THE_DISK}") from error
+            raise StorageStarvedError(
+                f"{self.path}: {error.strerror or error}; {_LOOK_AT_THE_DISK}"
+            ) from error
         return connection
 
     def size_bytes(self) -> int | None:

@@ -18,11 +18,12 @@ from watchbill.storage.duckdb_connection import CONFIG, storage_error
 from watchbill.storage.duckdb_damage import Unreadable, columns_of, tables_of, unreadable
 from watchbill.storage.duckdb_disk import sync
 from watchbill.storage.duckdb_marks import Mark
-from watchbill.storage.duckdb_names import literal
+from watchbill.storage.duckdb_names import identifier, literal
 from watchbill.storage.duckdb_rules import OFF_GRID
 from watchbill.storage.duckdb_schema import migrate, plain_checkpoint
 
-OLD = "watchbill_damaged"
+OLD = "/damaged"
+"""DuckDB names a database after its file, so that no history can have this name."""
 SPILLING = {"max_temp_directory_size": "1TB"}  # beside the new file, as much as there is room for
 NOT_COPIED = ("schema_migration",)
 NEEDED = {
@@ -89,28 +90,35 @@ def salvage(source: Path, target: Path, marks: Mapping[str, Mark]) -> Salvaged:
         raise StorageError(f"{target}: exists; move it away first", retryable=False)
     aside = target.with_name(target.name + ".new")
     beside = [target.with_name(target.name + suffix) for suffix in (".wal", ".seq")]
-    for leftover in (aside, aside.with_name(aside.name + ".wal"), *beside):
-        leftover.unlink(missing_ok=True)
+    half_made = (aside, aside.with_name(aside.name + ".wal"))
     done = Salvaged(target)
     try:
+        _remove(*half_made, *beside)
         with duckdb.connect(str(aside), config=CONFIG | SPILLING) as connection:
             connection.execute("SET TimeZone = 'UTC'")
             migrate(aside, connection, plain_checkpoint)
-            connection.execute(f"ATTACH {literal(source)} AS {OLD} (READ_ONLY)")
+            connection.execute(f"ATTACH {literal(source)} AS {identifier(OLD)} (READ_ONLY)")
             for table in tables_of(connection, OLD):
                 if table not in NOT_COPIED and columns_of(connection, table, _here(connection)):
                     _copy(connection, table, done)
-            connection.execute(f"DETACH {OLD}")
+            connection.execute(f"DETACH {identifier(OLD)}")
             _make_whole(connection, marks, done)
             connection.checkpoint()
+        sync(aside)
+        aside.replace(target)
+        sync(target.parent)
     except duckdb.Error as error:
         raise storage_error(source, error) from error
     except OSError as error:
         raise StorageError(f"{target}: {error.strerror}; make room or mend the folder") from error
-    sync(aside)
-    aside.replace(target)
-    sync(target.parent)
+    finally:
+        _remove(*half_made)
     return done
+
+
+def _remove(*leftovers: Path) -> None:
+    for leftover in leftovers:
+        leftover.unlink(missing_ok=True)
 
 
 def _copy(connection: duckdb.DuckDBPyConnection, table: str, done: Salvaged) -> None:
@@ -131,7 +139,7 @@ def _copy(connection: duckdb.DuckDBPyConnection, table: str, done: Salvaged) -> 
         chosen = ", ".join(_instead(name, empty) if name in columns else f'"{name}"' for name, empty in here)
         names = ", ".join(f'"{name}"' for name, _ in here)
         within = f"WHERE rowid >= {first}" + ("" if last is None else f" AND rowid <= {last}")
-        stored = f'FROM {OLD}."{table}" {within}'
+        stored = f'FROM {identifier(OLD)}."{table}" {within}'
         connection.execute(f'INSERT INTO "{table}" ({names}) SELECT {chosen} {stored}')
         done.rows[table] += rows
         done.blanked[table] += rows if columns else 0
@@ -150,7 +158,7 @@ def _instead(column: str, nullable: bool) -> str:
 
 def _count(connection: duckdb.DuckDBPyConnection, table: str, first: int, last: int | None) -> int:
     within = f"rowid >= {first}" + ("" if last is None else f" AND rowid <= {last}")
-    counted = f'SELECT count(*) FROM {OLD}."{table}" WHERE {within}'  # noqa: S608 - a name of our schema, and numbers
+    counted = f'SELECT count(*) FROM {identifier(OLD)}."{table}" WHERE {within}'  # noqa: S608 - a name of our schema, and numbers
     [(rows,)] = connection.execute(counted).fetchall()
     return int(rows)
 

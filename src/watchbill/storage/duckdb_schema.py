@@ -9,7 +9,7 @@ from pathlib import Path
 
 import duckdb
 
-from watchbill.domain.errors import StorageError
+from watchbill.domain.errors import StorageError, StorageOutOfReachError
 from watchbill.storage.duckdb_connection import storage_error
 
 
@@ -49,9 +49,8 @@ def _known_version(path: Path, connection: duckdb.DuckDBPyConnection) -> int:
     [(version,)] = connection.execute("SELECT max(version) FROM schema_migration").fetchall()
     known = int(version or 0)
     if known > len(migrations()):
-        raise StorageError(
-            f"{path}: written by a newer watchbill (schema {known}); upgrade watchbill, or give --storage another path",
-            retryable=False,
+        raise StorageOutOfReachError(
+            f"{path}: written by a newer watchbill (schema {known}); upgrade watchbill, or give --storage another path"
         )
     return known
 
