@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import errno
 import json
+import os
+import sys
 from pathlib import Path
 
 import anyio
@@ -140,6 +143,10 @@ def test_doctor_says_what_is_wrong_and_saves_the_rest(run: Run) -> None:
     assert found.exit_code == 1
     assert "history.duckdb: 1 problem\n  unaccounted  1 slots are unaccounted for" in found.stdout
     assert "watchbill doctor --repair" in found.stdout
+    Path("history.duckdb").rename("it's\nmine.duckdb")
+    odd = run("doctor", "it's\nmine.duckdb", "--repair").stdout.splitlines()
+    assert odd[-1].startswith(f"look at it, then: mv '{Path.cwd()}/it'\"'\"'s\\nmine.duckdb' ")
+    Path("it's\nmine.duckdb").rename("history.duckdb")
     saved = run("doctor", "history.duckdb", "--repair")
     assert saved.exit_code == 1
     assert (
@@ -168,6 +175,43 @@ def test_memory_that_does_not_suffice_throws_no_backup_away_and_finds_no_loss(
     assert _problem(duckdb_examination.examine("history.duckdb"), ROWS) is None
     answer = json.loads(run("doctor", "history.duckdb", "--format", "json").stdout)
     assert ([each["kind"] for each in answer["not_examined"]], answer["findings"]) == (["not_examined"], [])
+
+
+@pytest.mark.parametrize(
+    ("name", "said"),
+    [
+        ("folder", "folder: not a file; "),
+        ("a" * 252, ": File name too long; "),
+        (os.fsdecode(b"\xff.duckdb"), "a path that is not UTF-8; give it another name"),
+    ],
+)
+def test_doctor_of_what_it_cannot_open_ends_with_three(run: Run, name: str, said: str) -> None:
+    Path("folder").mkdir()
+    if name != "folder":
+        Path(name).touch()
+    done = run("doctor", name)
+    assert (done.exit_code, done.stdout) == (3, "")
+    assert said in done.stderr
+
+
+def test_a_name_that_begins_with_a_tilde_is_one(run: Run) -> None:
+    duckdb.connect(str(Path.cwd() / "~old.duckdb")).close()
+    assert run("doctor", "~old.duckdb").stdout.startswith(f"{Path.cwd()}/~old.duckdb: 1 problem\n  empty ")
+    refused = run("backup", "~old.duckdb")
+    assert (refused.exit_code, "~old.duckdb: exists" in refused.stderr) == (1, True)
+
+
+def test_a_backup_that_finds_no_room_names_its_file_and_leaves_nothing(
+    run: Run, exporter: Answering, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def full(*_: object) -> int:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(sys.modules["watchbill.cli.backup"], "_sent", full)
+    done = run("backup", "copy.duckdb", "--server", exporter.url)
+    assert (done.exit_code, done.stdout) == (1, "")
+    assert done.stderr == "watchbill: copy.duckdb: No space left on device; make room, or name another file\n"
+    assert list(Path().iterdir()) == []
 
 
 def test_doctor_of_nothing_ends_with_three(run: Run) -> None:

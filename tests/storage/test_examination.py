@@ -207,6 +207,36 @@ async def test_a_history_in_use_is_not_examined(history: Path) -> None:
     assert caught.value.pid == str(other.pid)
 
 
+@pytest.mark.parametrize("repair", [False, True])
+async def test_a_history_that_another_program_writes_to_is_neither_copied_nor_touched(
+    history: Path, repair: bool
+) -> None:
+    beside = {name: history.with_name(f"history.duckdb.{name}") for name in ("wal", "blocks", "doctor")}
+    write = """import duckdb, sys
+connection = duckdb.connect(sys.argv[1])
+connection.execute("CREATE TABLE note AS SELECT 1")
+print('written', flush=True)
+sys.stdin.read()"""
+    with subprocess.Popen(
+        [sys.executable, "-c", write, str(history)], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+    ) as other:
+        assert other.stdin is not None
+        assert other.stdout is not None
+        other.stdout.readline()
+        assert beside["wal"].exists()
+        beside["blocks"].write_bytes(b"of a checkpoint that was cut short")
+        with pytest.raises(StorageLockedError) as caught:
+            examine(str(history), repair=repair)
+        assert beside["blocks"].exists()
+        with pytest.raises(StorageLockedError):
+            async with open_storage(str(history)):
+                pass
+        assert beside["blocks"].exists()
+        other.stdin.close()
+    assert caught.value.pid == str(other.pid)
+    assert not beside["doctor"].exists()
+
+
 @pytest.mark.parametrize(
     ("make", "kind"),
     [

@@ -30,16 +30,20 @@ def backup(ctx: click.Context, target: Path, server: str, *, force: bool) -> Non
 
     Exit code: 0 written and whole, 1 not.
     """
-    if target.is_dir() or (target.exists() and not force):
+    file = DuckDbFile(str(target))
+    if file.path.is_dir() or (file.path.exists() and not force):
         say(f"watchbill: {plain(target)}: exists; name another file, or add --force to replace a file")
         ctx.exit(1)
     try:
-        with DuckDbFile(str(target)).replaced():
-            rows, found = _received(server, Path(os.path.realpath(target)))
+        with file.replaced():
+            rows, found = _received(server, file.path)
     except StorageLockedError as error:
         say(
             f"watchbill: {plain(target)}: in use by process {error.pid}, whose history it is; name another file"
         )
+        ctx.exit(1)
+    except OSError as error:
+        say(f"watchbill: {plain(target)}: {error.strerror}; make room, or name another file")
         ctx.exit(1)
     for finding in (*found.findings, *found.unexamined):
         say(f"watchbill: warning: {finding.kind}: {plain(finding.message)}")

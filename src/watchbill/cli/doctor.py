@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shlex
 from collections.abc import Iterator, Sequence
 from typing import Any
 
@@ -114,7 +115,10 @@ def _saved(saved: Salvaged, found: Examination) -> Iterator[str]:
     ):
         if number:
             yield f"  {number:,} {what}"
-    yield f"look at it, then: mv {plain(found.path)} {plain(found.path)}.damaged && mv {plain(saved.path)} {plain(found.path)}"
+    path, aside, new = (
+        plain(shlex.quote(str(each))) for each in (found.path, f"{found.path}.damaged", saved.path)
+    )
+    yield f"look at it, then: mv {path} {aside} && mv {new} {path}"
 
 
 def _remedy(found: Examination) -> Iterator[str]:

@@ -113,6 +113,7 @@ def _held(file: DuckDbFile, *, needed: bool) -> Iterator[None]:
         if needed or not isinstance(error.__cause__, OSError) or isinstance(error.__cause__, BlockingIOError):
             raise
     try:
+        file.see_unused()
         yield
     finally:
         file.unlock()

@@ -31,7 +31,8 @@ class DuckDbFile:
 
     def __init__(self, location: str, *, quiet: bool = False) -> None:
         # Where a link leads, since what belongs to a file lies beside the file, whatever name it is opened by.
-        self.path = path = Path(os.path.realpath(Path(location).expanduser()))
+        # `expanduser` of a Path refuses a name like `~old.duckdb`.
+        self.path = path = Path(os.path.realpath(os.path.expanduser(location)))  # noqa: PTH111 - see above
         self.repairs = Repairs(path, quiet)
         self.log = WriteAheadLog(path, self.repairs)
         self.checkpoints = Checkpoints(path, self.repairs)
@@ -47,6 +48,10 @@ class DuckDbFile:
             return
         if self.path.exists() and not self.path.is_file():
             raise StorageError(f"{self.path}: not a file; give --storage another path", retryable=False)
+        if not _is_text(self.path):
+            raise StorageError(
+                f"{self.path}: a path that is not UTF-8; give it another name", retryable=False
+            )
         try:
             descriptor = os.open(self._lock, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o640)
         except OSError as error:
@@ -67,6 +72,20 @@ class DuckDbFile:
             os.ftruncate(descriptor, 0)
             os.pwrite(descriptor, f"{os.getpid()}\n".encode(), 0)
 
+    def see_unused(self) -> None:
+        """Ask for DuckDB's own lock, too: of another program, or of a user whose lock file is out of reach.
+
+        Nobody in this process may have the database open, since closing it here drops the lock.
+
+        :raises StorageLockedError: it is open elsewhere.
+        """
+        if not _open_elsewhere(self.path):
+            return
+        try:
+            connect(self.path, read_only=True).close()
+        except duckdb.Error as error:  # it knows which process that is
+            raise self.error(error) from error
+
     def unlock(self) -> None:
         self.log.marks.close()
         self.checkpoints.close()
@@ -85,6 +104,7 @@ class DuckDbFile:
             shutil.rmtree(copying_folder(self.path), ignore_errors=True)  # what a kill left of a backup
             if not self.path.exists():
                 self._create()
+            self.see_unused()
             self.checkpoints.restore()
             self.log.keep()
             connection = self.log.replay()
@@ -123,6 +143,8 @@ class DuckDbFile:
                     raise StorageError(
                         f"{left}: belongs to another history, and would be taken for this one's; name another file, or move it away"
                     )
+            if self.path.exists():
+                self.see_unused()
             yield
             self.log.marks.forget()
         finally:
@@ -171,3 +193,23 @@ class DuckDbFile:
         for leftover in self._half_made():
             with suppress(OSError):
                 leftover.unlink()
+
+
+def _open_elsewhere(database: Path) -> bool:
+    with database.open("rb") as file:
+        try:
+            fcntl.lockf(file, fcntl.LOCK_SH | fcntl.LOCK_NB)
+        except (BlockingIOError, PermissionError):
+            return True
+        except OSError:
+            pass  # a file system without locks
+    return False
+
+
+def _is_text(path: Path) -> bool:
+    """Whether DuckDB, which takes UTF-8, can be told of it."""
+    try:
+        str(path).encode()
+    except UnicodeEncodeError:
+        return False
+    return True
