@@ -23,7 +23,7 @@ _OF_TIME = frozenset({GapReason.STALL, GapReason.CLOCK})
 class Missed:
     """Of one check: how many slots gaps said were missed over stalls and jumps, and how many were.
 
-    ``perhaps``: how many more may have been, of which a process that died could not tell.
+    ``perhaps``: how many more may have been, of which a process that died could not tell, or which a later one ran after all.
     """
 
     said: int = 0
@@ -66,6 +66,8 @@ class Account:
     _forgotten: list[Forgotten] = field(default_factory=list)
     _gaps: list[SlotsMissed] = field(default_factory=list)
     """Those that still matter."""
+    _anew: list[tuple[SlotsMissed, Instant]] = field(default_factory=list)
+    """What one told, and the instant before its end at which a clock that was set back let a later process begin: it runs them."""
     _counts: dict[int, Missed] = field(default_factory=lambda: defaultdict(Missed))
     _due: list[tuple[Instant, int, int, SpanRecord]] = field(default_factory=list)
     _order: count[int] = field(default_factory=count)
@@ -73,6 +75,7 @@ class Account:
     def born(self, at: Instant) -> None:
         """A process begins there, and runs what lies after it, also where the one before had run it."""
         self.lost.born(at)
+        self._anew += [(gap, at) for gap in self._gaps if gap.reason in _OF_TIME and at < gap.end]
         for change in self._forgotten:
             change.until = at if change.until is None else change.until
         for rows in (self.dropped, self.died):
@@ -120,6 +123,7 @@ class Account:
         if not any(gap.reason in _OF_TIME for gap in kept):
             self._compare_counts()
         self._gaps = kept
+        self._anew = [(gap, at) for gap, at in self._anew if gap.end > until]
 
     def _compare_counts(self) -> None:
         for key, missed in self._counts.items():
@@ -136,6 +140,10 @@ class Account:
             raise BrokenError(f"slot {slot} of check {key} has {rows} rows")
         if rows == 0:
             self._look_at_missed(slot, key, span)
+        elif self._anew:
+            self._counts[key].perhaps += any(
+                gap.start <= slot < gap.end and at < slot for gap, at in self._anew
+            )
 
     def _look_at_missed(self, slot: Instant, key: int, span: SpanRecord) -> None:
         said = {gap.reason for gap in self._gaps if gap.start <= slot < gap.end}
