@@ -24,7 +24,7 @@ from tests.servers import (
 )
 from watchbill.domain.credentials import TlsOptions
 from watchbill.domain.results import Reason
-from watchbill.net.streams import MOST_AT_ONCE, Stream, open_stream
+from watchbill.net.streams import MOST_AT_ONCE, RECORDS_AT_ONCE, Stream, open_stream
 from watchbill.net.tls import Contexts
 from watchbill.ports import Connection, NetworkError
 
@@ -297,6 +297,34 @@ async def test_the_server_name_asked_for(
         await stream.start_tls(TlsOptions(server_name=declared), server_name=server_name)
         await stream.close()
     assert asked == [asked_for]
+
+
+async def test_others_run_while_bytes_come_in_a_record_each(authority: Authority) -> None:
+    count, turns = 640, 0
+
+    async def conversation(caller: Caller) -> None:
+        secure = await shake_hands(caller, authority.issue(LOOPBACK).context())
+        for _ in range(count):
+            secure.tls.write(b"x")
+        await secure.run(lambda: secure.tls.write(b"x"))
+        await hang(caller)
+
+    async def take_turns() -> None:
+        nonlocal turns
+        while True:
+            turns += 1
+            await anyio.lowlevel.checkpoint()
+
+    async with serving(conversation) as server, anyio.create_task_group() as group:
+        stream = await connect(server.port)
+        await stream.start_tls(TlsOptions(), server_name=LOOPBACK)
+        assert await stream.receive() == b"x"  # the others have come with it
+        group.start_soon(take_turns)
+        for _ in range(count):
+            assert await stream.receive() == b"x"
+        group.cancel_scope.cancel()
+        await stream.close()
+    assert turns >= count // RECORDS_AT_ONCE
 
 
 async def test_alpn_is_offered_only_when_asked(authority: Authority) -> None:

@@ -11,6 +11,8 @@ import asyncio
 from collections import deque
 from typing import cast
 
+from anyio.lowlevel import checkpoint
+
 from watchbill.domain.credentials import TlsOptions
 from watchbill.domain.results import Reason
 from watchbill.net.errors import network_error, peer_text
@@ -20,6 +22,8 @@ from watchbill.net.turns import Turns
 from watchbill.ports import NetworkError, TlsSession
 
 MOST_AT_ONCE = 64 * 1024
+RECORDS_AT_ONCE = 32
+"""Then others come to run: a peer may put every byte into a TLS record of its own, and 64 KiB of such took a tenth of a second."""
 
 
 async def open_stream(address: str, port: int, *, contexts: Contexts) -> Stream:
@@ -46,6 +50,7 @@ class Stream(asyncio.Protocol):
         "_reader",
         "_reading_paused",
         "_received",
+        "_records",
         "_tls",
         "_transport",
         "_turns",
@@ -60,6 +65,7 @@ class Stream(asyncio.Protocol):
         self._tls: TlsClient | NestedTls | None = None
         self._received: deque[bytes] = deque()
         self._turns = Turns()
+        self._records = 0
         self._buffered = 0
         self._reading_paused = False
         self._ended = False
@@ -113,6 +119,9 @@ class Stream(asyncio.Protocol):
     async def receive(self) -> bytes:
         if self._tls is None:
             return await self._read()
+        self._records += 1
+        if self._records % RECORDS_AT_ONCE == 0:
+            await checkpoint()
         while (data := self._tls.decrypt(MOST_AT_ONCE)) is None:
             await self._answer(self._tls)
             incoming = await self._read()
