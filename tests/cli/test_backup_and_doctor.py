@@ -5,7 +5,9 @@ from __future__ import annotations
 import errno
 import json
 import os
+import signal
 import sys
+import threading
 from pathlib import Path
 
 import anyio
@@ -192,6 +194,28 @@ def test_doctor_of_what_it_cannot_open_ends_with_three(run: Run, name: str, said
     done = run("doctor", name)
     assert (done.exit_code, done.stdout) == (3, "")
     assert said in done.stderr
+
+
+def test_ctrl_c_ends_an_examination_wherever_it_comes(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+    async def fill() -> None:
+        async with open_storage("history.duckdb") as store:
+            await store.commit(numbered(0))
+
+    def endless(connection: duckdb.DuckDBPyConnection) -> None:
+        begun = threading.Event()
+
+        def press() -> None:
+            begun.wait()
+            os.kill(os.getpid(), signal.SIGINT)
+
+        threading.Thread(target=press).start()
+        begun.set()  # who waits gets its turn when the query lets go of the interpreter
+        connection.execute("SELECT count(*) FROM range(1000000000) a, range(1000000000) b").fetchall()
+
+    anyio.run(fill)
+    monkeypatch.setattr(duckdb_examination, "broken", endless)
+    done = run("doctor", "history.duckdb")
+    assert (done.exit_code, done.stdout, done.stderr) == (130, "", "interrupted\n")
 
 
 def test_a_name_that_begins_with_a_tilde_is_one(run: Run) -> None:

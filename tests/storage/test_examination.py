@@ -152,6 +152,24 @@ async def test_every_block_can_be_lost_and_the_rest_is_saved(history: Path) -> N
     assert any(rows < 2 * MANY for rows in saved_rows)
 
 
+async def test_batches_that_are_gone_are_told_beside_damage(history: Path) -> None:
+    marks = Marks(history.with_name("history.duckdb.seq"))
+    marks.set("", Mark(7))
+    marks.close()
+    whole, told = history.read_bytes(), []
+    for place in range(FIRST_BLOCK, len(whole), BLOCK):
+        content = bytearray(whole)
+        content[place + 1_000] ^= 0xFF
+        history.write_bytes(content)
+        found = examine(str(history))
+        if any(
+            each.kind == "damaged" and not each.message.startswith("writer_state") for each in found.findings
+        ):
+            told.append("lost" in kinds(found))
+    assert told
+    assert all(told)
+
+
 async def test_a_log_is_looked_at_by_a_copy_and_mended_when_asked(tmp_path: Path) -> None:
     path = tmp_path / "history.duckdb"
     acknowledged = killed_with_a_log(path)

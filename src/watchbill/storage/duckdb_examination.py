@@ -35,6 +35,8 @@ EXPECTED = frozenset({"checkpoint_undone"})
 MENDED = frozenset(
     {"log_cut", "log_rebuilt", "log_unreadable", "log_of_another_file", "half_made", "batches_lost"}
 )
+INTERRUPTED = "Query interrupted"
+"""What DuckDB makes of a Ctrl-C, as a RuntimeError."""
 FIRST_ROWS = "SELECT count(*), epoch_us(min(slot)), epoch_us(max(slot)) FROM result"
 
 
@@ -85,6 +87,10 @@ def examine(location: str, *, repair: bool = False) -> Examination:
         return _examined(file, repair)
     except OSError as error:
         raise StorageError(f"{file.path}: {error.strerror}; make it readable for this user") from error
+    except RuntimeError as error:
+        if str(error) == INTERRUPTED:
+            raise KeyboardInterrupt from None
+        raise
 
 
 def _examined(file: DuckDbFile, repair: bool) -> Examination:
@@ -183,11 +189,13 @@ def _read(file: DuckDbFile, connection: duckdb.DuckDBPyConnection, found: Examin
         part for table in tables_of(connection, database) for part in unreadable(connection, table, database)
     ]
     found.findings += [Finding("damaged", _place(part), lost=True) for part in damage]
+    if all(part.table != "writer_state" for part in damage):
+        marks = marks_in(connection)
+        found.batches = {location: mark.sequence for location, mark in marks.items()}
+        gone = losses_between(file.log.marks.read(), marks)
+        found.findings += [Finding("lost", _gone(loss), lost=True) for loss in gone]
     if damage:
         return
-    found.batches = {location: mark.sequence for location, mark in marks_in(connection).items()}
-    gone = losses_between(file.log.marks.read(), marks_in(connection))
-    found.findings += [Finding("lost", _gone(loss), lost=True) for loss in gone]
     [(found.rows, found.first_slot, found.last_slot)] = connection.execute(FIRST_ROWS).fetchall()
     [(found.checks,)] = connection.execute("SELECT count(DISTINCT check_id) FROM check_name").fetchall()
     found.findings += [
