@@ -1,15 +1,17 @@
 """Some thousand malformed requests, crowds, storms and texts; `python -m tests.fuzz web` sends a hundred thousand."""
 
 import json
+import os
 from datetime import UTC, datetime
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any, cast
 
 import pytest
 
-from tests.exporter import Answer, Exporter
+from tests.exporter import Answer, Exporter, free_port
 from tests.fuzz.storms import UNCHANGED, Storm, look_at_slots
-from tests.fuzz.web import prove
+from tests.fuzz.web import held_places, prove
 from watchbill.domain.units import SECOND
 
 
@@ -41,3 +43,15 @@ def test_only_what_was_missed_in_a_storm_excuses_a_slot_of_the_storm(
     look_at_slots(running, found, begun=10 * SECOND, missed=3)
     assert len(found.problems) == problems
     assert found.slots == sum(second >= 10 for second in seconds)
+
+
+def test_a_crowd_that_nobody_lets_in_is_told_and_not_waited_for(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("tests.fuzz.web.CONNECTED_WITHIN_SECONDS", 0.0)
+    (tmp_path / "log").touch()
+    process = cast("Any", SimpleNamespace(pid=os.getpid(), poll=lambda: None))
+    nobody = Exporter(process, f"http://127.0.0.1:{free_port()}", tmp_path, tmp_path / "log")
+    found, people = held_places(nobody, slow=2, stuck=1, seconds=0)
+    assert found.problems == ["0 of 3 clients could connect"]
+    assert people.connected == 0

@@ -17,7 +17,7 @@ from pathlib import Path
 
 import psutil
 
-from tests.exporter import Exporter, exporter
+from tests.exporter import HANG_GUARD_SECONDS, Exporter, exporter
 from tests.fuzz.clients import Answers, Crowd, Sender, crowd
 from tests.fuzz.echoes import prove_echoes
 from tests.fuzz.requests import request, routes
@@ -32,6 +32,7 @@ FEWEST_SCRAPES = 6
 MOST_GROWN = 64 << 20
 HELD_BYTES, HELD_SECONDS = 60_000, 1.5
 HELD_GROWN = 0.3
+CONNECTED_WITHIN_SECONDS = 60.0
 SPARE = 4
 """Descriptors that are opened and closed beside connections: a scrape's, a file of the store's, a worker's pipe."""
 CONFIG = "version: 1\nservices: {shop: {description: The shop}}\nchecks:\n" + "".join(
@@ -131,7 +132,8 @@ def held_requests(running: Exporter, *, rounds: int) -> Claim:
         reader, writer = await asyncio.open_connection(LOOPBACK, port_of(running))
         try:
             writer.write(wire)
-            head = await reader.readuntil(b"\r\n")
+            async with asyncio.timeout(HANG_GUARD_SECONDS):
+                head = await reader.readuntil(b"\r\n")
             await asyncio.sleep(HELD_SECONDS)
             return head.split()[1] == b"200"
         finally:
@@ -183,8 +185,13 @@ def held_places(running: Exporter, *, slow: int, stuck: int, seconds: float) -> 
 
     async def run(before: int) -> Crowd:
         async with crowd(port_of(running), slow=slow, stuck=stuck) as people:
-            while people.connected < slow + stuck:
-                await asyncio.sleep(0.05)
+            try:
+                async with asyncio.timeout(CONNECTED_WITHIN_SECONDS):
+                    while people.connected < slow + stuck:
+                        await asyncio.sleep(0.05)
+            except TimeoutError:
+                found.problems.append(f"{people.connected} of {slow + stuck} clients could connect")
+                return people
             await asyncio.to_thread(scrape, time.monotonic() + seconds, before)
             return people
 

@@ -97,7 +97,7 @@ def arguments() -> argparse.ArgumentParser:
     parser.add_argument(
         "sections", nargs="*", metavar="SECTION", help=f"of {', '.join(SECTIONS)}; without any, all"
     )
-    parser.add_argument("--quick", action="store_true", help="a few seconds of each, as the tests have them")
+    parser.add_argument("--quick", action="store_true", help="seconds of each; of the soak two minutes")
     parser.add_argument(
         "--again", action="store_true", help="also what these very sources have proven before"
     )
