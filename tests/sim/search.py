@@ -5,6 +5,7 @@ from __future__ import annotations
 import multiprocessing
 from collections import Counter
 from collections.abc import Iterable, Iterator
+from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass, field, replace
 from functools import partial
 
@@ -47,8 +48,9 @@ def run_seeds(seeds: Iterable[int], *, size: Size, mixed: bool, jobs: int = 1) -
     if jobs == 1:
         yield from map(one, seeds)
         return
-    with multiprocessing.get_context("spawn").Pool(jobs) as pool:
-        yield from pool.imap(one, seeds)
+    # Unlike a pool of multiprocessing, which waits for ever for what a process that was killed had in hand.
+    with ProcessPoolExecutor(jobs, multiprocessing.get_context("spawn")) as processes:
+        yield from processes.map(one, seeds)
 
 
 def find(name: str, seeds: Iterable[int], size: Size, *, mixed: bool) -> Told | None:

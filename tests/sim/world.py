@@ -190,7 +190,7 @@ class World:
             self.broken, self.broken_after = life.broken, life.broken_at
 
     def _count_objects(self, life: Life, app: App) -> None:
-        """Once an hour: what a process no longer needs is gone."""
+        """Once, of the first process that is not killed: what it no longer needs is gone."""
         if self.happened["counted"] or life.frozen:
             return
         self.happened["counted"] += 1
