@@ -10,6 +10,7 @@ from typing import Any, cast
 import pytest
 
 from tests.exporter import Answer, Exporter, free_port
+from tests.fuzz.echoes import same
 from tests.fuzz.storms import UNCHANGED, Storm, look_at_slots
 from tests.fuzz.web import held_places, prove
 from watchbill.domain.units import SECOND
@@ -55,3 +56,11 @@ def test_a_crowd_that_nobody_lets_in_is_told_and_not_waited_for(
     found, people = held_places(nobody, slow=2, stuck=1, seconds=0)
     assert found.problems == ["0 of 3 clients could connect"]
     assert people.connected == 0
+
+
+@pytest.mark.parametrize(
+    ("said", "shown", "alike"),
+    [("a\tb", "a\tb", True), ("a\tb", "a\ufffdb", True), ("abc", "a\ufffdc", False), ("abc", "ab", False)],
+)
+def test_only_what_is_no_text_may_be_shown_as_a_replacement(said: str, shown: str, alike: bool) -> None:
+    assert same(shown, said) is alike
