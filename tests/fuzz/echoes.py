@@ -195,6 +195,8 @@ class Echoes:
     shown: int = 0
     rows: int = 0
     samples: int = 0
+    labelled: set[int] = field(default_factory=set)
+    """The texts, by number, that were seen as the label that they were declared as."""
     lines: int = 0
     problems: list[str] = field(default_factory=list)
 
@@ -294,7 +296,10 @@ def _look_at_metrics(
                 found.expect(bool(NAMES.fullmatch(sample.name)), f"a metric is called {sample.name}")
                 if said := sample.labels.get("said"):
                     number = int(sample.labels["check"].rpartition("-")[2])
+                    found.labelled.add(number)
                     found.expect(same(said, texts[number]), f"label {texts[number]!r} is exposed as {said!r}")
+    unseen = [text for number, text in enumerate(texts) if text and number not in found.labelled]
+    found.expect(not unseen, f"labels that are not exposed: {unseen[:3]}")
     for check_id, reason in reasons.items():
         plain = f"{check_id.rpartition('-')[0]}-0"
         for count in counts if reason == reasons[plain] else ():
