@@ -10,7 +10,6 @@ from __future__ import annotations
 import multiprocessing
 import pickle
 import random
-import shutil
 import sys
 import tempfile
 from collections import defaultdict
@@ -265,8 +264,6 @@ def judge(image: Image, promises: Promises, *, writes_on: bool) -> list[str]:
                     problems.append(f"written on to {seen.newest + 1}, found {again.newest}")
         except StorageError as error:
             problems = [f"it does not open: {error}"]
-        if problems and (kept := Path(tempfile.gettempdir()) / "powerloss-kept").is_dir():
-            shutil.copytree(folder, kept / f"{random.randrange(10**9)}")
     return problems
 
 

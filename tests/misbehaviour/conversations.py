@@ -201,6 +201,15 @@ async def leave_without_a_word(caller: Caller) -> None:
     await secure.run(lambda: secure.tls.write(response(b"half", length=1000)))
 
 
+async def endless_records_of_a_byte(caller: Caller) -> None:
+    secure = await asked_securely(caller)
+    await secure.run(lambda: secure.tls.write(response(b"", length=10**9)))
+    while True:
+        for _ in range(500):
+            secure.tls.write(b"x")
+        await secure.run(lambda: secure.tls.write(b"x"))
+
+
 async def damage_a_record(caller: Caller) -> None:
     secure = await asked_securely(caller)
     await secure.run(lambda: secure.tls.write(response(b"half", length=1000)))
@@ -305,6 +314,7 @@ CONVERSATIONS: tuple[Misbehaviour, ...] = (
     Misbehaviour("plain HTTP on a TLS port", TLS, "the peer does not speak TLS", over_https(speak_plain_http, timeout=LONG)),
     Misbehaviour("TLS on a plain port", RESET, "hung up before the response's head", over_http(expect_tls, timeout=LONG)),
     Misbehaviour("an end without a word", RESET, HUNG_UP, over_https(leave_without_a_word, timeout=LONG)),
+    Misbehaviour("a body of TLS records of a byte each", TIMED_OUT, RECEIVING, over_https(endless_records_of_a_byte, timeout=SHORT, **JUDGED)),
     Misbehaviour("a damaged record", TLS, "TLS failed while receiving", over_https(damage_a_record, timeout=LONG)),
     Misbehaviour("silence behind the handshake", TIMED_OUT, WAITING, over_https(stop_behind_the_handshake, timeout=SHORT)),
     Misbehaviour("tls: a handshake that hangs", TIMED_OUT, SHAKING, at_a_port(hang, timeout=SHORT), "tls"),

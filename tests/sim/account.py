@@ -23,7 +23,7 @@ _OF_TIME = frozenset({GapReason.STALL, GapReason.CLOCK})
 class Missed:
     """Of one check: how many slots gaps said were missed over stalls and jumps, and how many were.
 
-    ``perhaps``: how many more may have been, of which a process that died could not tell, or which a later one ran after all.
+    ``perhaps``: how many more may have been, of which a process that died could not tell, or which a later one had before it again.
     """
 
     said: int = 0
@@ -67,7 +67,7 @@ class Account:
     _gaps: list[SlotsMissed] = field(default_factory=list)
     """Those that still matter."""
     _anew: list[tuple[SlotsMissed, Instant]] = field(default_factory=list)
-    """What one told, and the instant before its end at which a clock that was set back let a later process begin: it runs them."""
+    """What one told, and the instant before its end at which a clock that was set back let a later process begin: it runs them, or misses them once more."""
     _counts: dict[int, Missed] = field(default_factory=lambda: defaultdict(Missed))
     _due: list[tuple[Instant, int, int, SpanRecord]] = field(default_factory=list)
     _order: count[int] = field(default_factory=count)
@@ -140,10 +140,9 @@ class Account:
             raise BrokenError(f"slot {slot} of check {key} has {rows} rows")
         if rows == 0:
             self._look_at_missed(slot, key, span)
-        elif self._anew:
-            self._counts[key].perhaps += any(
-                gap.start <= slot < gap.end and at < slot for gap, at in self._anew
-            )
+        if self._anew:
+            told = sum(gap.start <= slot < gap.end and at < slot for gap, at in self._anew)
+            self._counts[key].perhaps += told
 
     def _look_at_missed(self, slot: Instant, key: int, span: SpanRecord) -> None:
         said = {gap.reason for gap in self._gaps if gap.start <= slot < gap.end}
