@@ -90,7 +90,7 @@ VALUES: Mapping[str, Sequence[Any]] = {
     "equals": ("220 ready", ""),
     "names": ("shop.example", ["a.example", "*.b.example"]),
     "service": ("shop", "mail"),
-    "proxy": ("http://127.0.0.1:3128", "socks5h://user:canary-literal-9d2e@localhost:1080", {"url": "http://127.0.0.1:3128"}),
+    "proxy": ("http://127.0.0.1:3128", "socks5h://user:canary-literal-9d2e@localhost:1080", {"url": "http://127.0.0.1:3128"}, {"url": "https://127.0.0.1:3129", "ca_file": "ca.pem"}),
 }  # fmt: skip
 KEYS: Mapping[str, Sequence[str]] = {
     "labels": ("env", "team", "Zone_2", "_x", "a" * 60),

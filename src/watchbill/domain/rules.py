@@ -168,7 +168,9 @@ def text_match(value: object) -> object:
 
 def _header_name(name: str) -> str:
     if not name or not all(c.isalnum() or c in "!#$%&'*+-.^_`|~" for c in name) or not name.isascii():
-        raise ValueError("a header name is letters, digits and dashes (RFC 9110)")
+        raise ValueError(
+            "a header name must consist of letters, digits, dashes and !#$%&'*+.^_`|~ (RFC 9110)"
+        )
     return name
 
 
