@@ -144,6 +144,8 @@ def _allowed(check: Check, truth: Meanwhile) -> set[Reason | None]:
         allowed |= _OF_TIME
     if len(behaviours) > 1:
         allowed |= {Reason.RESET, None}
+        if kind_of(check) == "https":  # the handshake may have been over before
+            allowed |= {FOUND["http"][behaviour] for behaviour in behaviours}
     if truth.touched_by_stall:  # what was certain to be silent may have spoken too late
         allowed |= _OF_TIME
     return allowed
