@@ -89,8 +89,10 @@ class SimulatedConnection:
     ) -> TlsSession:
         self._refuse_closed()
         match await self.network.answer(self.target):
-            case Behaviour.GARBAGE | Behaviour.RESETS | Behaviour.REFUSES | Behaviour.UNREACHABLE:
+            case Behaviour.GARBAGE | Behaviour.RESETS:
                 raise NetworkError(Reason.TLS, "nobody speaks TLS here")
+            case Behaviour.REFUSES | Behaviour.UNREACHABLE:
+                raise NetworkError(Reason.RESET, "the target left when it was connected")
             case Behaviour.ERRORS:
                 return replace(SESSION, problem="the certificate is over")
             case _:
