@@ -57,9 +57,14 @@ class Machine:
             return await self.resolver().resolve(host, family)
 
     async def refusal(self, host: str, family: IpChoice | None = None) -> tuple[Reason, str]:
-        with pytest.raises(NetworkError) as caught:
-            await self.resolve(host, family)
-        return caught.value.reason, caught.value.message
+        with anyio.fail_after(20):
+            return await refusal(self.resolver(), host, family)
+
+
+async def refusal(resolver: Resolver, host: str, family: IpChoice | None = None) -> tuple[Reason, str]:
+    with pytest.raises(NetworkError) as caught:
+        await resolver.resolve(host, family)
+    return caught.value.reason, caught.value.message
 
 
 async def resolved(

@@ -45,7 +45,7 @@ class Reading:
     problems: list[Problem] = field(default_factory=list)
     patient: bool = False
     """A file that was written to just now is waited for, lest a part of it is taken for the whole."""
-    _generations: dict[str, str] = field(default_factory=dict)
+    _generations: dict[Path, str] = field(default_factory=dict)
     _real_root: str = ""
     _states: dict[str, os.stat_result] = field(default_factory=dict)
     """Of each file when its reading began."""
@@ -74,7 +74,7 @@ class Reading:
                 return
             text = None if raw is None else self._decode(shown, raw)
             if text is not None:
-                yield Source(shown, os.path.dirname(os.path.abspath(shown)), depth), text  # noqa: PTH100, PTH120 - text, as it was written
+                yield Source(shown, os.path.dirname(os.path.abspath(shown)), depth), text  # noqa: PTH100, PTH120 - a Path would keep its `..`
 
     def _found(self) -> list[tuple[str, tuple[str, ...]]]:
         if os.path.isdir(self.root):  # noqa: PTH112 - the path stays as the user wrote it
@@ -89,15 +89,15 @@ class Reading:
         if real_path(self.root) != self._real_root:
             return True
         moved = any(
-            real_path(os.path.join(folder, GENERATION_LINK)) != generation  # noqa: PTH118 - text, as it was written
+            real_path(folder / GENERATION_LINK) != generation
             for folder, generation in self._generations.items()
         )
         return moved or any(_written_to(path, state) for path, state in self._states.items())
 
     def real(self, path: str) -> str:
         """The same file in the generation that is being read."""
-        folder = os.path.dirname(path)  # noqa: PTH120 - text, as it was written
-        data = os.path.join(folder, GENERATION_LINK)  # noqa: PTH118 - text, as it was written
+        folder = Path(path).parent
+        data = folder / GENERATION_LINK
         if folder not in self._generations and os.path.islink(data):  # noqa: PTH114 - a name too long is no link
             self._generations[folder] = real_path(data)
         generation = self._generations.get(folder)
@@ -108,7 +108,7 @@ class Reading:
         except OSError:
             return path
         inside = link.parts[:1] == (GENERATION_LINK,)
-        return os.path.join(generation, *link.parts[1:]) if inside else path  # noqa: PTH118 - beside text
+        return str(Path(generation, *link.parts[1:])) if inside else path
 
     def _walk(
         self, folder: str, depth: tuple[str, ...], above: frozenset[str]
@@ -117,21 +117,20 @@ class Reading:
         if real in above or len(above) > 50:
             return
         try:
-            names = sorted(os.listdir(real))  # noqa: PTH208 - names alone
+            names = sorted(child.name for child in Path(real).iterdir())
         except OSError as error:
             self._problem(folder, f"cannot be read: {error.strerror}")
             return
         folders = []
         for name in names:
-            shown = os.path.join(folder, name)  # noqa: PTH118 - text, as it was written
+            shown = os.path.join(folder, name)  # noqa: PTH118 - a Path would drop the `./` that the user wrote
             if name.startswith("."):
                 continue
             if os.path.isdir(self.real(shown)):  # noqa: PTH112 - a name too long is no folder
-                folders.append(name)
+                folders.append((name, shown))
             elif name.endswith((".yaml", ".yml")):
                 yield shown, depth
-        for name in folders:
-            shown = os.path.join(folder, name)  # noqa: PTH118 - text, as it was written
+        for name, shown in folders:
             yield from self._walk(shown, (*depth, name), above | {real})
 
     def _read(self, shown: str) -> bytes | None:
@@ -166,12 +165,12 @@ class Reading:
         self.problems.append(Problem(shown, line, column, message))
 
 
-def real_path(path: str) -> str:
+def real_path(path: str | Path) -> str:
     """Where it leads. A link that becomes something else meanwhile leads nowhere else."""
     try:
         return os.path.realpath(path)
     except OSError:
-        return path
+        return str(path)
 
 
 def _wait_until_still(descriptor: int, patience_seconds: float) -> float:

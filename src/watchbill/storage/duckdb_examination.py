@@ -86,7 +86,10 @@ def examine(location: str, *, repair: bool = False) -> Examination:
     try:
         return _examined(file, repair)
     except OSError as error:
-        raise StorageError(f"{file.path}: {error.strerror}; make it readable for this user") from error
+        remedy = (
+            "make it readable for this user" if isinstance(error, PermissionError) else "look at the disk"
+        )
+        raise StorageError(f"{file.path}: {error.strerror}; {remedy}") from error
     except RuntimeError as error:
         if str(error) == INTERRUPTED:
             raise KeyboardInterrupt from None
