@@ -352,12 +352,12 @@ async def test_a_history_that_this_user_may_not_read_is_not_said_to_be_lost(
     place.mkdir()
     for name in ("history.duckdb", "history.duckdb.seq"):
         history.with_name(name).rename(place / name)
-    for folder in (tmp_path, tmp_path.parent, tmp_path.parent.parent):
-        folder.chmod(folder.stat().st_mode | 0o011)
     place.chmod(0o755)
     (place / "history.duckdb" if of == "file" else place).chmod(0)
     user = os.geteuid()
     if user == 0:  # who may read everything
+        for folder in (tmp_path, tmp_path.parent, tmp_path.parent.parent):
+            folder.chmod(folder.stat().st_mode | 0o011)
         os.seteuid(65_534)
     try:
         with pytest.raises(
