@@ -17,6 +17,7 @@ import pytest
 from click.testing import CliRunner
 
 from tests.cli.support import Run, golden
+from watchbill.cli.generate import GENERATED
 from watchbill.cli.main import COMMANDS, cli
 from watchbill.domain.errors import ListenError, StorageLockedError, WatchbillError
 from watchbill.serve import Options
@@ -51,12 +52,22 @@ def test_help_of_each_command_is_as_it_was_agreed(run: Run, command: str) -> Non
     golden(f"help-{command}.txt", answer.output)
 
 
+@pytest.mark.parametrize("command", GENERATED)
+def test_help_of_what_is_generated_is_as_it_was_agreed(run: Run, command: str) -> None:
+    answer = run("generate", command, "--help")
+    assert answer.exit_code == 0
+    golden(f"help-generate-{command}.txt", answer.output)
+
+
 def test_every_command_file_is_in_the_table() -> None:
     folder = Path(sys.modules["watchbill.cli.main"].__file__ or "").parent
     commands = {
-        path.stem for path in folder.glob("*.py") if "@click.command" in path.read_text(encoding="utf-8")
+        path.stem
+        for path in folder.glob("*.py")
+        if "@click.command" in path.read_text(encoding="utf-8") or path.stem == "generate"
     }
-    assert commands == set(COMMANDS)
+    below = {f"generate_{name.replace('-', '_')}" for name in GENERATED}
+    assert commands == set(COMMANDS) | below
 
 
 def test_the_version_is_the_package_s(run: Run) -> None:
@@ -78,6 +89,13 @@ def test_a_usage_error_ends_with_two_and_in_plan_with_one(run: Run, command: str
     answer = run(command, "--no-such-option")
     assert (answer.exit_code, answer.stdout) == (1 if command == "plan" else 2, "")
     assert "No such option" in answer.stderr
+
+
+def test_a_group_without_its_command_says_what_there_is(run: Run) -> None:
+    answer = run("generate")
+    assert (answer.exit_code, answer.stdout) == (2, "")
+    assert "rules" in answer.stderr
+    assert "Did you mean 'rules'?" in run("generate", "rule").stderr
 
 
 @pytest.mark.parametrize("command", ["validate", "plan", "probe", "run"])

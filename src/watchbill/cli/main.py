@@ -11,12 +11,12 @@ import os
 import sys
 import traceback
 from collections.abc import Sequence
-from importlib import import_module
 from importlib.metadata import version
 from pathlib import Path
 
 import click
 
+from watchbill.cli.lazy import LazyGroup
 from watchbill.cli.terminal import plain, say
 
 INTERRUPTED = 130
@@ -33,35 +33,13 @@ COMMANDS = {
     "report": "Print uptime, coverage and latency over a period.",
     "backup": "Copy the running exporter's history into a file.",
     "doctor": "Check a history file, and repair it.",
+    "generate": "Write rules for Prometheus.",
     "schema": "Print the JSON Schema of the configuration.",
 }
 
 
-class Commands(click.Group):
+class Commands(LazyGroup):
     """A group whose commands may raise: nobody sees a traceback who did not ask for one."""
-
-    def list_commands(self, ctx: click.Context) -> list[str]:
-        return list(COMMANDS)
-
-    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
-        if cmd_name not in COMMANDS:
-            return None
-        command = getattr(import_module(f"watchbill.cli.{cmd_name}"), cmd_name)
-        assert isinstance(command, click.Command)  # noqa: S101 - tells mypy
-        return command
-
-    def resolve_command(
-        self, ctx: click.Context, args: list[str]
-    ) -> tuple[str | None, click.Command | None, list[str]]:
-        try:
-            return super().resolve_command(ctx, args)
-        except click.exceptions.NoSuchCommand as error:  # click suggests only what is imported
-            name = error.command_name
-            raise click.exceptions.NoSuchCommand(name, possibilities=COMMANDS, ctx=ctx) from None
-
-    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
-        with formatter.section("Commands"):
-            formatter.write_dl(list(COMMANDS.items()))
 
     def invoke(self, ctx: click.Context) -> object:
         try:
@@ -117,7 +95,11 @@ def _explain(error: Exception) -> int:
     return 1
 
 
-@click.group(cls=Commands, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100})
+@click.group(
+    cls=Commands,
+    table=COMMANDS,
+    context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100},
+)
 @click.version_option(version("watchbill"), message="watchbill %(version)s")
 @click.pass_context
 def cli(ctx: click.Context) -> None:
