@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 from watchbill import ports
 from watchbill.clock import Clock, Timeline
 from watchbill.net import MachineNetwork
+from watchbill.net.http import HttpRequests
 from watchbill.probes.execute import Executor
 from watchbill.serve import offload
 from watchbill.storage.duckdb import DuckDbStorage
@@ -15,6 +16,7 @@ from watchbill.testing import (
     FakeConfigFile,
     FakeConnection,
     FakeExecute,
+    FakeHttp,
     FakeNetwork,
     ManualClock,
     inline,
@@ -33,6 +35,9 @@ if TYPE_CHECKING:
         executor: Executor,
         execute: FakeExecute,
         file: FakeConfigFile,
+        requests: HttpRequests,
+        http: FakeHttp,
+        nobody: ports.NoHttp,
     ) -> tuple[object, ...]:
         clocks: list[Clock] = [timeline, manual]
         networks: list[ports.Network] = [machine, network]
@@ -44,7 +49,20 @@ if TYPE_CHECKING:
         executes: list[ports.Execute] = [executor.execute, execute]
         loads: list[ports.LoadConfig] = [file.load]
         offloads: list[ports.Offload] = [inline, offload]
-        return clocks, networks, connections, storages, copies, checks, results, executes, loads, offloads
+        clients: list[ports.HttpClient] = [requests, http, nobody]
+        return (
+            clients,
+            clocks,
+            networks,
+            connections,
+            storages,
+            copies,
+            checks,
+            results,
+            executes,
+            loads,
+            offloads,
+        )
 
 
 def test_every_port_has_a_real_and_a_fake_implementation() -> None:
@@ -53,6 +71,7 @@ def test_every_port_has_a_real_and_a_fake_implementation() -> None:
         (MachineNetwork, FakeNetwork),
         (DuckDbStorage, MemoryStorage),
         (Executor, FakeExecute),
+        (HttpRequests, FakeHttp),
     ):
         public = {name for name in vars(fake) if not name.startswith("_") and callable(getattr(fake, name))}
         missing = {name for name in public if not hasattr(real, name)}

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, Protocol, TypeAlias, TypeVar
 
 from watchbill.clock import Clock
@@ -21,6 +21,10 @@ from watchbill.domain.reach import IpChoice
 from watchbill.domain.results import Reason, Result
 from watchbill.domain.schedule import Span
 from watchbill.domain.units import Instant
+from watchbill.exchange import HttpAnswer as HttpAnswer  # noqa: PLC0414 - mypy: these are part of this module
+from watchbill.exchange import HttpClient as HttpClient  # noqa: PLC0414
+from watchbill.exchange import HttpError as HttpError  # noqa: PLC0414
+from watchbill.exchange import NoHttp as NoHttp  # noqa: PLC0414
 
 T = TypeVar("T")
 
@@ -309,6 +313,7 @@ class Ports:
     offload: Offload
     judge: Judge
     way_lost: WayLost = lambda _address, _source: None
+    http: HttpClient = field(default_factory=NoHttp)
 
 
 Checks: TypeAlias = Mapping[str, Check]

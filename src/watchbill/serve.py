@@ -34,6 +34,7 @@ from watchbill.hugepages import keep_huge
 from watchbill.log import LineWriter, open_log
 from watchbill.metrics import Sources
 from watchbill.net import open_network, way_lost
+from watchbill.net.http import HttpRequests
 from watchbill.ports import Ports
 from watchbill.probes import make_execute, probers
 from watchbill.storage import open_storage
@@ -113,6 +114,7 @@ async def _main(options: Options, loader: Loader, sockets: Sequence[socket], lin
             offload=offload,
             judge=judges,
             way_lost=way_lost,
+            http=HttpRequests(network),
         )
         http = HttpTally()
         sources = Sources(log=lines.statistics, http=http.statistics)

@@ -5,7 +5,8 @@ They run on asyncio and on trio, also on a virtual clock, and need no network, d
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Mapping, Sequence
+from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Mapping, Sequence
+from contextlib import aclosing, asynccontextmanager
 from dataclasses import dataclass, field
 from typing import Any, TypeVar
 
@@ -19,7 +20,7 @@ from watchbill.domain.messages import Command, Event
 from watchbill.domain.reach import IpChoice
 from watchbill.domain.results import Failure, Outcome, Reason, Result, Trigger
 from watchbill.domain.units import SECOND, Instant, Micros
-from watchbill.ports import Connection, Datagrams, EchoReply, NetworkError, TlsSession
+from watchbill.ports import Connection, Datagrams, EchoReply, HttpAnswer, HttpError, NetworkError, TlsSession
 
 T = TypeVar("T")
 START: Instant = 1_800_000_000 * SECOND
@@ -257,6 +258,66 @@ class FakeNetwork:
 
     def nameserver(self) -> tuple[str, int]:
         return "192.0.2.53", 53
+
+
+@dataclass(frozen=True, slots=True)
+class HttpRequest:
+    """What an :class:`~watchbill.ports.HttpClient` was asked for."""
+
+    method: str
+    url: str
+    headers: Mapping[str, str]
+    body: bytes = b""
+    tls: TlsOptions | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class HttpReply:
+    """What a fake server says: ``body`` in the chunks given; ``then`` breaks it off."""
+
+    status: int = 200
+    body: Sequence[bytes] = ()
+    headers: Mapping[str, str] = field(default_factory=dict)
+    then: HttpError | None = None
+
+    async def chunks(self) -> AsyncGenerator[bytes, None]:
+        for chunk in self.body:
+            await anyio.lowlevel.checkpoint()
+            yield chunk
+        if self.then is not None:
+            raise self.then
+
+
+@dataclass(slots=True)
+class FakeHttp:
+    """An :class:`~watchbill.ports.HttpClient` whose servers are one function; an error it returns is raised."""
+
+    answer: Callable[[HttpRequest], HttpReply | HttpError]
+    requests: list[HttpRequest] = field(default_factory=list)
+
+    @asynccontextmanager
+    async def open(
+        self,
+        method: str,
+        url: str,
+        *,
+        headers: Mapping[str, str] = {},
+        body: bytes = b"",
+        timeout_seconds: float | None,
+        idle_seconds: float | None = None,
+        tls: TlsOptions | None = None,
+        follow_redirects: bool = False,
+        allow_link_local: bool = False,
+    ) -> AsyncIterator[HttpAnswer]:
+        await anyio.lowlevel.checkpoint()
+        request = HttpRequest(method, url, headers, body, tls)
+        self.requests.append(request)
+        reply = self.answer(request)
+        if isinstance(reply, HttpError):
+            raise reply
+        lower = {name.lower(): value for name, value in reply.headers.items()}
+        async with aclosing(reply.chunks()) as chunks:
+            yield HttpAnswer(reply.status, lower, chunks)
 
 
 def http_answer(status: int = 200, body: bytes = b"ok", headers: Sequence[tuple[str, str]] = ()) -> Answer:
