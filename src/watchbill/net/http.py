@@ -276,11 +276,10 @@ class _Stream(httpcore2.AsyncNetworkStream):
             raise NetworkError(Reason.CERTIFICATE, session.problem)
 
     async def read(self, max_bytes: int, timeout: float | None = None) -> bytes:
+        await checkpoint()
         if not self._received:
             with self._patience.waiting(f"waiting for {self._peer}"):
                 self._received = memoryview(await self._connection.receive())
-        else:
-            await checkpoint()
         size = min(max_bytes, PIECE_BYTES)
         piece, self._received = bytes(self._received[:size]), self._received[size:]
         return piece
