@@ -8,6 +8,7 @@ from datetime import timedelta
 
 from watchbill.domain.checks import Check
 from watchbill.domain.config import Config
+from watchbill.generate.promql import quoted
 
 PARTS = ("slo", "check", "self")
 """Objectives, single checks, and Watchbill itself."""
@@ -27,6 +28,16 @@ class Asked:
     scrape_interval: timedelta = timedelta(seconds=15)
     evaluation_interval: timedelta = timedelta(seconds=15)
     job: str = ".*watchbill.*"
+
+    @property
+    def job_matcher(self) -> tuple[str, ...]:
+        """Of every series; none where any job will do."""
+        return () if self.job in (".*", ".+") else (f"job=~{quoted(self.job)}",)
+
+    @property
+    def up(self) -> str:
+        """Whether the exporter's scrapes succeed."""
+        return "up" + "".join(f"{{{matcher}}}" for matcher in self.job_matcher)
 
     def checks(self, config: Config) -> list[Check]:
         """Those selected that are not parked, by their ids."""
