@@ -113,6 +113,9 @@ class Discovery(Declared):
 
     @property
     def source(self) -> SourceOptions:
-        """What is declared of where the targets come from; exactly one is there."""
-        found: SourceOptions = next(found for name in SOURCES if (found := getattr(self, name)) is not None)
-        return found
+        """What is declared of where the targets come from."""
+        for name in SOURCES:
+            found: SourceOptions | None = getattr(self, name)
+            if found is not None:
+                return found
+        raise LookupError("a block has a source")
