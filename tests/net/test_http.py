@@ -363,7 +363,7 @@ async def test_others_run_while_a_server_floods_with_the_smallest_chunks(client:
                 if size > 20_000:
                     break
         group.cancel_scope.cancel()
-    assert most < 2000  # chunks of one byte: 8 KiB hold at most some 1,400
+    assert most < 3000  # 8 KiB hold at most 1,366 of one byte, and the counter has every second turn
 
 
 async def test_cancelling_leaves_nothing_behind(client: HttpRequests) -> None:
