@@ -176,6 +176,24 @@ class Network(Protocol):
         ...
 
 
+class LookUp(Protocol):
+    """Ask DNS for all records of one type of a name."""
+
+    async def __call__(self, name: str, record: str, *, resolver: str | None = None) -> Sequence[str]:
+        """In the form of a zone file, aliases followed; none where the name does not exist or has none of them.
+
+        ``resolver``: the server to ask (``address[:port]``), without the search list that the system's get.
+
+        :raises NetworkError: nobody can tell.
+        """
+        ...
+
+
+async def no_look_up(name: str, record: str, *, resolver: str | None = None) -> Sequence[str]:
+    """A :class:`LookUp` where none was handed in."""
+    raise NetworkError(Reason.INTERNAL, "no way to ask DNS was handed in")
+
+
 # --- history ------------------------------------------------------------------------------------------
 
 
@@ -314,6 +332,7 @@ class Ports:
     judge: Judge
     way_lost: WayLost = lambda _address, _source: None
     http: HttpClient = field(default_factory=NoHttp)
+    look_up: LookUp = no_look_up
 
 
 Checks: TypeAlias = Mapping[str, Check]

@@ -115,6 +115,7 @@ async def _main(options: Options, loader: Loader, sockets: Sequence[socket], lin
             judge=judges,
             way_lost=way_lost,
             http=HttpRequests(network),
+            look_up=network.look_up,
         )
         http = HttpTally()
         sources = Sources(log=lines.statistics, http=http.statistics)

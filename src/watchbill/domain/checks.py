@@ -227,12 +227,15 @@ def _dns_name(name: str) -> str:
     return name
 
 
+DnsName = Annotated[str, Field(min_length=1, max_length=255), AfterValidator(_dns_name)]
+
+
 class Dns(Outbound, CheckFields):
     """A DNS question to ``server``, or to the system's first name server."""
 
     type: Literal["dns"] = "dns"
     """A DNS question."""
-    name: Annotated[str, Field(min_length=1, max_length=255), AfterValidator(_dns_name)]
+    name: DnsName
     """The name to ask for."""
     record: Annotated[Literal[RECORD_TYPES], BeforeValidator(_upper)] = "A"  # type: ignore[valid-type]
     """The record type to ask for."""

@@ -12,6 +12,8 @@ from pydantic import AfterValidator, Field, model_validator
 
 from watchbill.domain.checks import HeaderValue
 from watchbill.domain.credentials import Auth, TlsOptions
+from watchbill.domain.dns_sd import DnsSd
+from watchbill.domain.kubernetes_sd import KubernetesSd
 from watchbill.domain.reach import check_host, split_url
 from watchbill.domain.relabelling import Relabel
 from watchbill.domain.rules import Declared, HeaderName, declared_problem
@@ -83,8 +85,8 @@ class HttpSd(Declared):
     """How the TLS handshake is made."""
 
 
-SourceOptions: TypeAlias = FileSd | HttpSd
-SOURCES = ("file_sd", "http_sd")
+SourceOptions: TypeAlias = FileSd | HttpSd | DnsSd | KubernetesSd
+SOURCES = ("file_sd", "http_sd", "dns_sd", "kubernetes_sd")
 """The keys of which a block has exactly one."""
 
 
@@ -95,6 +97,10 @@ class Discovery(Declared):
     """Targets in JSON or YAML files."""
     http_sd: HttpSd | None = None
     """Targets from a URL."""
+    dns_sd: DnsSd | None = None
+    """Targets from DNS records."""
+    kubernetes_sd: KubernetesSd | None = None
+    """Targets from the objects of a Kubernetes cluster."""
     relabel: Annotated[tuple[Relabel, ...], Field(max_length=100)] = ()
     """Steps that change a target's labels or leave it out, as Prometheus' `relabel_configs`. References have no meaning in them."""
     id: Annotated[str, Field(max_length=1000)] = ""

@@ -143,10 +143,13 @@ class Outbound(Declared):
         return self
 
 
+ResolverAddress = Annotated[str, AfterValidator(_resolver)]
+
+
 class ByName(Outbound):
     """The same for a check whose host is looked up."""
 
-    resolver: Annotated[str, AfterValidator(_resolver)] | None = None
+    resolver: ResolverAddress | None = None
     """The DNS server to ask for addresses instead of the system's: its IP address, with or without a port."""
 
 

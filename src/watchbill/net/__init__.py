@@ -14,7 +14,7 @@ from watchbill.net.routes import Route, way_lost
 from watchbill.net.sources import open_stream_from, open_unix_stream
 from watchbill.net.streams import Stream, open_stream
 from watchbill.net.tls import Contexts
-from watchbill.ports import EchoReply, Network
+from watchbill.ports import EchoReply
 
 __all__ = ["MachineNetwork", "open_network", "way_lost"]
 
@@ -22,7 +22,7 @@ RESOLVERS_KEPT = 256
 
 
 @asynccontextmanager
-async def open_network() -> AsyncIterator[Network]:
+async def open_network() -> AsyncIterator[MachineNetwork]:
     """The network of this machine; leaving closes what the probes share (the ICMP sockets)."""
     network = MachineNetwork()
     network.warm_up()
@@ -66,6 +66,10 @@ class MachineNetwork:
                 open_datagrams=self.open_datagrams, connect=self.connect, server=server
             )
         return known
+
+    async def look_up(self, name: str, record: str, *, resolver: str | None = None) -> tuple[str, ...]:
+        asked = self._resolver if resolver is None else self.resolver_at(resolver)
+        return await asked.records(name, record)
 
     async def open_datagrams(self, address: str, port: int, source: str | None = None) -> DatagramPair:
         return await open_datagrams(address, port, source)

@@ -17,7 +17,7 @@ import anyio
 import dns.name
 import dns.rcode
 
-from watchbill.dnsquery import follow_cnames, make_query, parse_name, show_name
+from watchbill.dnsquery import EDNS_PAYLOAD, follow_cnames, make_query, parse_name, show_name
 from watchbill.domain.reach import DNS_PORT, IpChoice, IpFamily, is_chosen, preferred_family, split_server
 from watchbill.domain.results import Reason
 from watchbill.net.hostfiles import (
@@ -105,6 +105,33 @@ class Resolver:
         if known is not None:
             return str(known)
         return str(await self._look_up(name, family, absolute=host.endswith(".")))
+
+    async def records(self, host: str, record: str) -> tuple[str, ...]:
+        """The texts of all records of that type, of the first name of the search list that exists; none where none does.
+
+        Nothing but DNS is asked. That all of those names do not exist is an answer; that one of them could not be
+        asked for is none, as it may be the one.
+
+        :raises NetworkError: nobody can tell, since not all could be asked for; ``protocol``, ``dns``: the answer makes
+            no sense.
+        """
+        try:
+            name = parse_name(host)
+        except ValueError as error:
+            raise NetworkError(Reason.DNS, str(error)) from None
+        conf, failed = self._configured(), list[NetworkError]()
+        for candidate in _candidates(name, conf, absolute=host.endswith(".")):
+            query = make_query(candidate, record, payload=EDNS_PAYLOAD)
+            try:
+                _, answer = await self._servers.ask(query, conf)
+            except NetworkError as error:
+                failed.append(error)
+                continue
+            if answer.rcode == dns.rcode.NOERROR:
+                return tuple(follow_cnames(answer, query))
+        if failed:
+            raise NetworkError(failed[0].reason, failed[0].message)
+        return ()
 
     # --- without asking anybody ---------------------------------------------------------------------
 
