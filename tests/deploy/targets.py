@@ -86,14 +86,14 @@ def _checks(*, tls_port: int, http_port: int, dns_port: int) -> dict[str, Any]:
     return {
         "version": 1,
         "defaults": {"interval": "1s", "labels": {"env": "test"}},
-        "services": {"shop": {"description": "The web shop"}},
+        "services": {"shop": {"description": "The web shop", "owner": "team-shop", "runbook": "https://runbooks.example/shop"}},
         "checks": {
             "flaky": {"type": "http", "service": "shop", "url": f"https://127.0.0.1:{tls_port}/flaky", **trusted},
             "page": {"type": "http", "url": f"http://127.0.0.1:{http_port}/"},
             "port": {"type": "tcp", "service": "shop", "host": "127.0.0.1", "port": http_port},
             "certificate": {"type": "tls", "host": "127.0.0.1", "port": tls_port, **trusted},
             "name": {"type": "dns", "name": "shop.test", "server": f"127.0.0.1:{dns_port}"},
-            "ping": {"type": "icmp", "host": "127.0.0.1"},
+            "ping": {"type": "icmp", "host": "127.0.0.1", "count": 2},
             "backup": {"type": "heartbeat", "service": "shop", "every": "1h", "grace": "5m"},
             "refused": {"type": "tcp", "host": "127.0.0.1", "port": free_port()},
             "parked": {"type": "tcp", "host": "127.0.0.1", "port": 1, "enabled": False},

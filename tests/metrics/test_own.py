@@ -26,6 +26,7 @@ from tests.metrics.states import (
 from watchbill.board import Board, Histogram
 from watchbill.bus import BusStatistics
 from watchbill.domain.checks import TYPE_NAMES
+from watchbill.domain.fields import Service
 from watchbill.domain.messages import CheckDeleted, ConfigRejected
 from watchbill.domain.results import Failure, Reason
 from watchbill.domain.units import SECOND
@@ -128,7 +129,9 @@ def test_every_family_that_is_declared_is_shown() -> None:
     scene.register(declare(service="web"))
     scene.found(probe_of(declare(service="web")))
     metrics = full_metrics(scene.board)
-    metrics.reloaded(reloaded())
+    event = reloaded(services={"web": Service()})
+    scene.board.configured(event)
+    metrics.reloaded(event)
     text = metrics.render()[1].decode()
     headers = {line.split()[2] for line in text.splitlines() if line.startswith("# TYPE")}
     assert {family.name for family in OWN_FAMILIES} - headers == set()
@@ -200,6 +203,18 @@ def test_a_service_has_a_status_once_it_is_known() -> None:
     assert values_of(scene.metrics, "watchbill_service_status") == {("web",): 1}
     scene.found(probe_of(declare("b", service="web"), refused()))
     assert values_of(scene.metrics, "watchbill_service_status") == {("web",): 0.5}
+
+
+def test_a_declared_service_tells_its_owner_and_runbook_also_without_checks() -> None:
+    scene = Scene()
+    shop = Service(owner="team-shop", runbook='https://runbooks.example/"shop"')
+    scene.board.configured(reloaded(services={"shop": shop, "core": Service()}))
+    assert values_of(scene.metrics, "watchbill_service_info") == {
+        ("team-shop", 'https://runbooks.example/"shop"', "shop"): 1,
+        ("", "", "core"): 1,
+    }
+    scene.board.configured(reloaded(services={"core": Service(owner="team-core")}))
+    assert values_of(scene.metrics, "watchbill_service_info") == {("team-core", "", "core"): 1}
 
 
 # --- large numbers of checks --------------------------------------------------------------------------

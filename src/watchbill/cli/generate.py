@@ -8,6 +8,7 @@ from watchbill.cli.lazy import LazyGroup
 
 GENERATED = {
     "rules": "Write recording and alerting rules for Prometheus.",
+    "dashboards": "Write dashboards for Grafana.",
 }
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sys
 from collections import Counter
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 
 from prometheus_client import CollectorRegistry, ProcessCollector
@@ -12,6 +12,7 @@ from prometheus_client import CollectorRegistry, ProcessCollector
 from watchbill.board import Board
 from watchbill.clock import Clock
 from watchbill.domain.checks import TYPE_NAMES
+from watchbill.domain.fields import Service
 from watchbill.domain.messages import ConfigRejected, ConfigReloaded
 from watchbill.domain.results import Reason
 from watchbill.domain.status import STATUS_VALUE
@@ -21,6 +22,7 @@ from watchbill.metrics.sources import Sources
 
 OWN_FAMILIES: tuple[Family, ...] = (
     Family("watchbill_service_status", "gauge", "1 up, 0.5 degraded, 0 down; absent while unknown.", ("service",)),
+    Family("watchbill_service_info", "gauge", "A declared service, who looks after it and where it says what to do; always 1.", ("service", "owner", "runbook")),
     Family("watchbill_checks", "gauge", "Registered checks.", ("type",)),
     Family("watchbill_failures_total", "counter", "Scheduled probes that failed or erred, by their primary reason.", ("type", "reason")),
     Family("watchbill_slots_skipped_total", "counter", "Scheduled slots that were not probed.", ("reason",)),
@@ -96,6 +98,7 @@ class OwnFamilies:
         name = "watchbill_service_status"
         known = [(service, STATUS_VALUE.get(status)) for service, status in board.services.items()]
         yield name, samples(name, "service", [(key, value) for key, value in known if value is not None])
+        yield "watchbill_service_info", "".join(_services(board.declared_services))
         name = "watchbill_checks"
         counts: Counter[str] = Counter(state.check.type for state in board.checks.values())
         yield name, samples(name, "type", [(kind, counts[kind]) for kind in TYPE_NAMES])
@@ -165,6 +168,12 @@ class OwnFamilies:
             name = f"{metric.name}_total" if counter else metric.name
             text = "".join(f"{seen.name} {number(seen.value)}\n" for seen in metric.samples)
             yield Family(name, "counter" if counter else "gauge", metric.documentation), text
+
+
+def _services(declared: Mapping[str, Service]) -> Iterator[str]:
+    for name, service in declared.items():
+        told = {"service": name, "owner": service.owner, "runbook": service.runbook}
+        yield sample("watchbill_service_info", labels(told), 1)
 
 
 def _single(name: str, value: float) -> tuple[str, str]:
