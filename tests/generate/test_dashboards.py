@@ -235,7 +235,11 @@ def _assert_columns_exist(panel: dict[str, Any]) -> None:
     assert values <= set(organise["indexByName"]) | set(organise["excludeByName"]), panel["title"]
     headers = organise["renameByName"]
     shown = {headers.get(name, name) for name in organise["indexByName"]}
-    styled = {one["matcher"]["options"] for one in panel["fieldConfig"]["overrides"]}
+    styled = {
+        one["matcher"]["options"]
+        for one in panel["fieldConfig"]["overrides"]
+        if one["matcher"]["id"] == "byName"
+    }
     sorted_by = {one["displayName"] for one in panel["options"]["sortBy"]}
     assert styled | sorted_by <= shown, panel["title"]
 

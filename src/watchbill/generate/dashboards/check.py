@@ -83,10 +83,13 @@ def _status() -> list[Json]:
 
 def _what_it_is() -> Json:
     labels = "service, type, target, location"
-    of_service = f"group by (service, owner, runbook) (watchbill_service_info{{{OWN}}})"
+    # Two exporters may say different things of a service while one of them is behind.
+    of_service = (
+        f"topk by (service) (1, group by (service, owner, runbook) (watchbill_service_info{{{OWN}}}))"
+    )
     columns = [
         ("", f"max by ({labels}) (watchbill_check_info{{{ONE}}})"),
-        ("interval", f"max by ({labels}) (watchbill_check_interval_seconds{{{ONE}}} * on (job, check, location) group_left (target) watchbill_check_info{{{ONE}}})"),
+        ("interval", f"max by ({labels}) (watchbill_check_interval_seconds{{{ONE}}} * on (job, instance, check, location) group_left (target) watchbill_check_info{{{ONE}}})"),
         ("", f"max by ({labels}, owner, runbook) (watchbill_check_info{{{ONE}}} * on (service) group_left (owner, runbook) {of_service})"),
     ]  # fmt: skip
     link = [to_dashboard("service", "This service in depth", service="${__value.raw:percentencode}")]

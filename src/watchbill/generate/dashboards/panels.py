@@ -211,7 +211,7 @@ def table(
         size=(width, height),
         about=about,
         defaults={"custom": {"align": "auto", "filterable": True}, "noValue": empty},
-        overrides=overrides,
+        overrides=[_EMPTY_CELLS, *overrides],
         options={
             "showHeader": True,
             "cellHeight": "sm",
@@ -219,6 +219,13 @@ def table(
         },
         transformations=[{"id": "merge", "options": {}}, {"id": "organize", "options": organise}],
     )
+
+
+# What stands instead of all rows must not stand in a single empty cell.
+_EMPTY_CELLS = {
+    "matcher": {"id": "byRegexp", "options": "/.*/"},
+    "properties": [{"id": "noValue", "value": ""}],
+}
 
 
 def prose(title: str, markdown: str, *, about: str, height: int, width: int = WIDTH) -> Json:

@@ -95,7 +95,7 @@ def alerts_table(chosen: str, *, width: int) -> Json:
         height=8,
         width=width,
         labels=["alertname", "alertstate", "severity", "check", "service", "slo"],
-        sort_by="severity",
+        sort_by="state",
         overrides=[CHECK_LINK, override("severity", mappings=[{"type": "value", "options": mapped}], custom__cellOptions=BACKGROUND)],
         names={"alertname": "alert", "alertstate": "state"},
         empty="no alert",
