@@ -87,7 +87,7 @@ def _rule(rule: Rule) -> dict[str, Any]:
 class _Dumper(yaml.SafeDumper):
     """Several lines as a block, and lists indented, as people write them."""
 
-    def increase_indent(self, flow: bool = False, indentless: bool = False) -> None:  # noqa: ARG002 - PyYAML's signature
+    def increase_indent(self, flow: bool = False, indentless: bool = False) -> None:
         super().increase_indent(flow, False)
 
 
