@@ -23,6 +23,9 @@ STARTS_WITHIN_SECONDS = 60
 PROMETHEUS = shutil.which("prometheus")
 Found = TypeVar("Found")
 
+# One for all questions, since each makes a TLS context; it keeps no connection.
+_CLIENT = httpx2.Client(trust_env=False, timeout=30, limits=httpx2.Limits(max_keepalive_connections=0))
+
 needs_prometheus = pytest.mark.skipif(
     PROMETHEUS is None, reason="prometheus is not installed (make test-deps)"
 )
@@ -36,7 +39,7 @@ class Prometheus:
 
     def ask(self, path: str, **parameters: str) -> Any:
         """:raises AssertionError: Prometheus refused the question; its own words are in the message."""
-        response = httpx2.get(f"{self.url}/api/v1/{path}", params=parameters, trust_env=False, timeout=30)
+        response = _CLIENT.get(f"{self.url}/api/v1/{path}", params=parameters)
         answer = response.json()
         assert answer["status"] == "success", f"{parameters}: {answer['error']}"
         return answer["data"]

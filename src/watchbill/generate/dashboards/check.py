@@ -50,7 +50,15 @@ def check(*, watchbill_url: str) -> Json:
             to_watchbill("Its results, with messages", "/api/v1/checks/${check:percentencode}/results"),
         ],
         rows=[
-            ("", [*_at_a_glance(), *_status(), _what_it_is()]),
+            (
+                "",
+                [
+                    *_at_a_glance(),
+                    *_status(),
+                    _what_it_is(),
+                    shared.alerts_table('check="$check"', width=10, height=5),
+                ],
+            ),
             ("Latency", _latency()),
             ("Slots", _slots()),
             ("Details", [*_details(), _last_results()]),
@@ -63,12 +71,15 @@ def _at_a_glance() -> list[Json]:
     ratio: Json = {"unit": "percentunit", "thresholds": RATIO, "defaults": {"decimals": 3}}
     last_result = f"time() - max(watchbill_check_last_result_timestamp_seconds{{{ONE}}})"
     expiry = f"min(probe_ssl_earliest_cert_expiry{{{ONE}}}) - time()"
+    last_up = f"max_over_time(timestamp(watchbill_check_status{{{ONE}}} == 1)[6h:15s])"
+    last_success = f"time() - min(max by (location) ({last_up}))"
     return [
         stat("Status", f"min(watchbill_check_status{{{ONE}}})", width=3, about="The last verdict; the worst of all locations shown.", defaults={"mappings": STATUS_TEXTS}),
         stat("Failing because", f"max by (reason) (watchbill_check_failing{{{ONE}}})", width=3, about="The one reason, while it fails; nothing otherwise.", legend="{{reason}}", shows="name", thresholds=((None, RED),), defaults={"noValue": "-"}),
-        stat("Availability", availability(ONE, "$__range", "check"), width=4, about="Successes among the verdicts of the time shown.", **ratio),
-        stat("Coverage", coverage(ONE, "$__range", "check"), width=4, about="Slots with a verdict among the slots expected.", **ratio),
-        stat("Latency p95", quantile(0.95, LATENCY, ONE, "$__range"), width=4, about="95 of 100 successful probes were faster.", unit="s", thresholds=NEUTRAL),
+        stat("Availability", availability(ONE, "$__range", "check"), width=3, about="Successes among the verdicts of the time shown.", **ratio),
+        stat("Coverage", coverage(ONE, "$__range", "check"), width=3, about="Slots with a verdict among the slots expected.", **ratio),
+        stat("Latency p95", quantile(0.95, LATENCY, ONE, "$__range"), width=3, about="95 of 100 successful probes were faster.", unit="s", thresholds=NEUTRAL),
+        stat("Last success", last_success, width=3, about="How long ago its status was last up, if within six hours; that of the location where it is the longest.", unit="s", thresholds=NEUTRAL, defaults={"noValue": "over 6 hours ago"}),
         stat("Last result", last_result, width=3, about="Time since the newest result.", unit="s", thresholds=NEUTRAL),
         stat("Certificate", expiry, width=3, about="Time until the first certificate in the chain expires.", unit="s", thresholds=CERTIFICATE, defaults={"noValue": "-"}),
     ]  # fmt: skip
@@ -97,7 +108,8 @@ def _what_it_is() -> Json:
         "What it is",
         columns,
         about="What the check asks, and who looks after its service.",
-        height=4,
+        height=5,
+        width=14,
         labels=["service", "owner", "runbook", "type", "target", "location"],
         sort_by="location",
         overrides=[override("service", links=link), shared.RUNBOOK, override("interval", unit="s")],

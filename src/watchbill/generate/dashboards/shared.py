@@ -80,7 +80,7 @@ def failing_table(chosen: str, *, width: int) -> Json:
     )  # fmt: skip
 
 
-def alerts_table(chosen: str, *, width: int) -> Json:
+def alerts_table(chosen: str, *, width: int, height: int = 8) -> Json:
     """Alerts as Prometheus has them, before Alertmanager silences or groups any."""
     severities = {"critical": RED, "warning": YELLOW, "info": GREY}
     mapped = {
@@ -92,7 +92,7 @@ def alerts_table(chosen: str, *, width: int) -> Json:
         "Alerts",
         [("", expr)],
         about="What the rules of Watchbill say now, before Alertmanager silences or groups any of it. Empty without such rules.",
-        height=8,
+        height=height,
         width=width,
         labels=["alertname", "alertstate", "severity", "check", "service", "slo"],
         sort_by="state",
