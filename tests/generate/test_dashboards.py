@@ -11,6 +11,7 @@ from collections.abc import Callable
 from itertools import combinations
 from pathlib import Path
 from typing import Any
+from urllib.parse import urlsplit
 
 import pytest
 import yaml
@@ -142,6 +143,17 @@ def test_every_link_leads_to_a_dashboard_and_a_variable_that_exist() -> None:
         ("slo", "watchbill-service"),
     } <= linked
     assert {("service", "watchbill-check"), ("check", "watchbill-service")} <= linked
+
+
+def test_every_alert_that_names_a_dashboard_names_one_that_is_there() -> None:
+    rules = yaml.safe_load((ROOT / "deploy/prometheus/alerts.yml").read_text(encoding="utf-8"))
+    annotated = [one["annotations"] for group in rules["groups"] for one in group["rules"] if "alert" in one]
+    named = [urlsplit(one["dashboard_url"]) for one in annotated if "dashboard_url" in one]
+    by_uid = {board["uid"]: board for board in BOARDS.values()}
+    for url in named:
+        variables = {one["name"] for one in by_uid[url.path.removeprefix("/d/")]["templating"]["list"]}
+        assert set(re.findall(r"var-(\w+)=", url.query)) <= variables
+    assert len(named) > 5
 
 
 def test_links_to_watchbill_s_pages_have_its_address_and_no_visitor_can_bend_them() -> None:
