@@ -29,6 +29,7 @@ from tests.proof import Claim
 from watchbill.config.fields import CHECK_MODELS, keys_of, model_in
 from watchbill.domain.config import Limits, MetricsOptions, StorageOptions
 from watchbill.domain.fields import Service
+from watchbill.domain.objectives import Slo
 
 FAILURES = Path(__file__).parents[2] / "build/fuzz"
 MOST_SHRUNK = 5
@@ -102,7 +103,14 @@ def run(requests: Iterable[Request], folder: Path, *, jobs: int) -> Findings:
 def every_key() -> Iterator[str]:
     """All that can be declared, as ``Model.key``."""
     seen: set[type[BaseModel]] = set()
-    todo: list[type[BaseModel]] = [*CHECK_MODELS.values(), Service, StorageOptions, MetricsOptions, Limits]
+    todo: list[type[BaseModel]] = [
+        *CHECK_MODELS.values(),
+        Service,
+        Slo,
+        StorageOptions,
+        MetricsOptions,
+        Limits,
+    ]
     while todo:
         model = todo.pop()
         if model in seen:

@@ -196,6 +196,7 @@ def _reached(value: Any) -> Iterator[str]:
         for part in (
             *value.services.values(),
             *value.checks.values(),
+            *value.slos.values(),
             value.storage,
             value.metrics,
             value.limits,

@@ -90,6 +90,10 @@ VALUES: Mapping[str, Sequence[Any]] = {
     "equals": ("220 ready", ""),
     "names": ("shop.example", ["a.example", "*.b.example"]),
     "service": ("shop", "mail"),
+    "availability": ("99%", 99, "99.9%", 95.5, "50 %"),
+    "objective": ("99%", 90),
+    "within": ("500ms", "1s", "0.1s"),
+    "window": ("30d", "7d", "90d", "28d"),
     "proxy": ("http://127.0.0.1:3128", "socks5h://user:canary-literal-9d2e@localhost:1080", {"url": "http://127.0.0.1:3128"}, {"url": "https://127.0.0.1:3129", "ca_file": "ca.pem"}),
 }  # fmt: skip
 KEYS: Mapping[str, Sequence[str]] = {
@@ -98,9 +102,11 @@ KEYS: Mapping[str, Sequence[str]] = {
     "json": ("$.status", "$.queue.depth", "$..a", "$[?@.b > 1]", "$['x y']", "$[0:5:2]", "$"),
     "for_each": ("region", "port", "_n"),
     "services": ("shop", "mail"),
+    "match": ("check", "type", "env"),
 }
 MAPPED: Mapping[str, Sequence[Any]] = {
     "labels": ("prod", "eu-west", *TEXTS),
+    "match": ("shop-home", ["http", "tcp", "tls", "dns", "icmp"], "prod"),
     "json": ("ok", "< 100", 5, 1.5, True, None, "!= 0"),
     "for_each": (["eu", "us"], [1, 2, 3], ["a"], [True], ["x-1", "y.2", "z_3"], [0.5]),
 }
@@ -123,6 +129,8 @@ def configuration(chance: Random) -> Documents:
     if chance.random() < 0.2:
         first = next(iter(root["checks"]))
         root["moved"] = {"gone": first, "older": "gone"} if chance.random() < 0.5 else {"gone": first}
+    if chance.random() < 0.3:
+        root["slos"] = {"shop": _objective(root["checks"], chance)}
     _unclashed(root)
     return _spread(root, chance)
 
@@ -139,6 +147,23 @@ def check(chance: Random) -> dict[str, Any]:
         name = next(iter(made["for_each"]))
         made["description"] = f"of ${{each.{name}}} $${{literal}}"
         made.setdefault("labels", {})["each"] = f"${{each.{name}}}"
+    return made
+
+
+def _objective(checks: Mapping[str, Any], chance: Random) -> dict[str, Any]:
+    """Mostly of checks that are there, and mostly one that their intervals can resolve."""
+    made = _mapping(_definition("slo"), chance)
+    if "latency" in made:  # to a check, the same word is a duration
+        one = _mapping(_definition("LatencyObjective"), chance)
+        made["latency"] = one if chance.random() < 0.5 else [one]
+    if chance.random() < 0.9:
+        made.pop("service", None)
+        made["match"] = {"type": [*TYPES]}
+        made.setdefault("availability", "99%")
+    elif chance.random() < 0.5:
+        made.pop("match", None)
+    for each in checks.values() if chance.random() < 0.9 else ():
+        each["interval"] = "30s"
     return made
 
 

@@ -17,11 +17,13 @@ from watchbill.config.fields import CHECK_MODELS, keys_of, suggestion
 from watchbill.config.interpolation import ANY_EACH, Values
 from watchbill.config.mistakes import KEY_RULES, Explained, described
 from watchbill.config.nodes import Entry, Mapping, Node, shown_key
+from watchbill.config.objectives import MOST_SLOS, Selection
 from watchbill.config.plain import Plain
 from watchbill.config.validation import validated
 from watchbill.domain.config import Config, Defaults, Limits, MetricsOptions, StorageOptions
 from watchbill.domain.errors import Problem
 from watchbill.domain.fields import ID_PATTERN, Service
+from watchbill.domain.objectives import Slo
 
 M = TypeVar("M", bound=BaseModel)
 MOST_SERVICES = 20_000
@@ -44,11 +46,14 @@ class _Assembly:
     def run(self) -> Config | None:
         for entry in self.sections.defaults.values():
             self._defaults(entry, "defaults", keys_of(Defaults))
-        services = {name: self._service(name, entry) for name, entry in self._few("services").items()}
+        services = {
+            name: self._service(name, entry) for name, entry in self._few("services", MOST_SERVICES).items()
+        }
         limits = self._options("limits", Limits)
         checks = self._checks(services, limits or Limits())
         moved = self._moved(checks.ids)
         storage, metrics = self._options("storage", StorageOptions), self._options("metrics", MetricsOptions)
+        slos = self._slos(services, None if checks.problems else Selection(checks.checks), metrics)
         if self.problems or storage is None or metrics is None or limits is None:
             return None
         # Every part is a valid model already, so nothing is left to validate but what is shared by all.
@@ -57,19 +62,20 @@ class _Assembly:
             services={name: service for name, service in services.items() if service},
             checks=checks.checks,
             moved=moved,
+            slos=slos,
             storage=storage,
             metrics=metrics,
             limits=limits,
         )
 
-    def _few(self, section: str) -> Mapping:
-        """The services, or as many of them as can be looked at."""
+    def _few(self, section: str, most: int) -> Mapping:
+        """What the section declares, or nothing where that is more than can be looked at."""
         declared = self.sections.merged[section]
-        if len(declared) <= MOST_SERVICES:
+        if len(declared) <= most:
             return declared
-        few = dict(islice(declared.items(), MOST_SERVICES + 1))
+        few = dict(islice(declared.items(), most + 1))
         last = next(reversed(few.values())).key
-        self.problems.append(last.problem(f"more than {MOST_SERVICES:,} {section}; declare fewer", section))
+        self.problems.append(last.problem(f"more than {most:,} {section}; declare fewer", section))
         return {}
 
     def _checks(self, services: Collection[str], limits: Limits) -> Checks:
@@ -155,6 +161,26 @@ class _Assembly:
             explained = Explained(entry.value, entry.key, model, path, tainted, known)
             return None, problems + explained.problems(result)
         return result, problems
+
+    def _slos(
+        self, services: Collection[str], selection: Selection | None, metrics: MetricsOptions | None
+    ) -> dict[str, Slo]:
+        """``selection``: nothing while there are mistakes in checks, of which an objective would only repeat some."""
+        slos = {}
+        for name, entry in self._few("slos", MOST_SLOS).items():
+            path = f"slos.{name}"
+            if not re.fullmatch(ID_PATTERN, name):
+                message = f"{shown_key(name)} cannot be the id of an objective: {KEY_RULES['checks']}"
+                self.problems.append(entry.key.problem(message, path))
+            slo, problems = self._validate(Slo, entry, path)
+            self.problems += problems
+            if slo is None or selection is None or metrics is None:
+                continue
+            explained = Explained(entry.value, entry.key, Slo, path)
+            for place, message in selection.mistakes(slo, services=services, buckets=metrics.buckets):
+                self.problems.append(explained.problem(place, message))
+            slos[name] = slo
+        return slos
 
     def _moved(self, ids: Collection[str]) -> dict[str, str]:
         declared = self.sections.merged["moved"]

@@ -7,6 +7,7 @@ from typing import Any, TypeAlias
 
 from watchbill.domain.checks import RECORD_TYPES, REPEATABLE
 from watchbill.domain.fields import LABEL_PATTERN, RESERVED_LABELS
+from watchbill.domain.objectives import OWN_LABELS
 
 Schema: TypeAlias = dict[str, Any]
 
@@ -54,6 +55,11 @@ KEYS: Mapping[str, Schema] = {
         "maxLength": 200,
         "not": {"pattern": f"^(__.*|{'|'.join(sorted(RESERVED_LABELS))})$"},
     },
+    "match": {
+        "pattern": LABEL_PATTERN,
+        "maxLength": 200,
+        "not": {"pattern": f"^(__.*|{'|'.join(sorted(RESERVED_LABELS - set(OWN_LABELS)))})$"},
+    },
     "headers": {"pattern": r"^[A-Za-z0-9!#$%&'*+.^_`|~-]+$"},
     "json": {"pattern": r"^\$"},
 }
@@ -92,6 +98,7 @@ def _only_a_socket(*others: str) -> Schema:
     }
 
 
+_SOMETHING: Schema = {"not": {"type": "null"}}
 _NO_SOCKET: Schema = {"properties": {"unix_socket": {"type": "null"}}}
 RULES: Mapping[str, Schema] = {
     "Http": {
@@ -112,6 +119,17 @@ RULES: Mapping[str, Schema] = {
     },
     "Proxy": {"dependencies": {"password": ["username"]}},
     "Outbound": {"allOf": _FAMILIES},
+    "Slo": {
+        "allOf": [
+            {"oneOf": [{"required": [key], "properties": {key: _SOMETHING}} for key in ("service", "match")]},
+            {
+                "anyOf": [
+                    {"required": [key], "properties": {key: _SOMETHING}}
+                    for key in ("availability", "latency")
+                ]
+            },
+        ]
+    },
     "Auth": {"oneOf": [{"required": ["basic"]}, {"required": ["bearer"]}]},
     "TlsOptions": {"dependencies": {"cert_file": ["key_file"], "key_file": ["cert_file"]}},
     "Dns": {

@@ -22,6 +22,7 @@ from watchbill.domain.fields import CheckFields
 
 KEY_RULES = {
     "checks": "an id is lower-case letters, digits, dots, dashes and underscores, and starts with a letter or digit",
+    "match": "match takes check, service, type and the labels that checks declare",
     "labels": "a label is letters, digits and underscores, and starts with no digit",
 }
 _NAMED = re.compile(r"[a-z_]+(\.[A-Za-z0-9_-]+)?: (a|an|the|look-around) ")
@@ -64,6 +65,12 @@ class Explained:
             slot = (id(place.node), at_key) if _is_branch(detail, place) else (id(detail), at_key)
             found.setdefault(slot, problem)
         return list(found.values())
+
+    def problem(self, loc: tuple[str | int, ...], message: str) -> Problem:
+        """A mistake that validation cannot see, at the value that ``loc`` leads to, or at the key of the whole."""
+        place = self._locate(loc)
+        at = place.node if place.names else place.key
+        return at.problem(message, ".".join((self.path, *place.names)))
 
     def _locate(self, loc: tuple[str | int, ...]) -> Place:
         node, key, names = self.node, self.key, []
@@ -204,7 +211,7 @@ def _own_words(name: str, text: str) -> str:
     return text if last in text and text.startswith((f"{last} ", "a ", "an ", "the ")) else f"{name}: {text}"
 
 
-_USERS_OWN = (("labels",), ("headers",), ("json",), ("services",), ("moved",))
+_USERS_OWN = (("labels",), ("headers",), ("json",), ("services",), ("moved",), ("match",))
 _KINDS = {
     **dict.fromkeys(("string_type", "string_sub_type"), "text"),
     **dict.fromkeys(("int_type", "int_parsing", "int_from_float", "int_parsing_size"), "a whole number"),

@@ -21,6 +21,7 @@ from watchbill.config.fields import CHECK_MODELS, INTERNAL, NOT_WRITTEN, SECTION
 from watchbill.domain.checks import TYPE_NAMES
 from watchbill.domain.config import Config, Defaults, Limits, MetricsOptions, StorageOptions
 from watchbill.domain.fields import ID_PATTERN, CheckFields, Service
+from watchbill.domain.objectives import Slo
 from watchbill.domain.rules import Comparison
 from watchbill.domain.units import DURATION_PATTERN, format_duration
 
@@ -50,6 +51,7 @@ def json_schema() -> Schema:
         "check": _check(),
         "defaults": _defaults(Defaults, definitions),
         "service": _service(definitions),
+        "slo": _model(Slo, definitions),
     }
     sections = _sections(definitions)
     return {
@@ -79,6 +81,7 @@ def _sections(definitions: Schema) -> Schema:
             "propertyNames": ids,
             "additionalProperties": _or_reference({"type": "string", **ids}),
         },
+        "slos": {"type": "object", "propertyNames": ids, "additionalProperties": _ref("slo")},
         "storage": _model(StorageOptions, definitions),
         "metrics": _model(MetricsOptions, definitions),
         "limits": _model(Limits, definitions),

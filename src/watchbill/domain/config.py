@@ -11,6 +11,7 @@ from pydantic import AfterValidator, Field, StrictBool
 
 from watchbill.domain.checks import Check
 from watchbill.domain.fields import CheckId, Labels, Service, ServiceId
+from watchbill.domain.objectives import Slo, SloId
 from watchbill.domain.rules import Declared
 from watchbill.domain.specs import masked_spec, spec_digest
 from watchbill.domain.units import Duration
@@ -90,6 +91,8 @@ class Config(Declared):
     """What is probed, by id. The id is what history is kept under."""
     moved: dict[CheckId, CheckId] = Field(default_factory=dict)
     """Renamed checks, old id -> new id, so that they keep their history."""
+    slos: dict[SloId, Slo] = Field(default_factory=dict)
+    """What users may rely on, by id: objectives for the checks, from which `watchbill generate` makes rules."""
     storage: StorageOptions = StorageOptions()
     """How long history is kept."""
     metrics: MetricsOptions = MetricsOptions()
