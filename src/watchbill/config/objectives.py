@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Iterator, Mapping
+from datetime import timedelta
+from decimal import Decimal
 from typing import TypeAlias
 
 from watchbill.config.fields import suggestion
@@ -72,7 +74,9 @@ class Selection:
 
 
 def _unresolved(slo: Slo, checks: Collection[Check]) -> Iterator[Mistake]:
-    objectives = [(("availability",), slo.availability, checks)]
+    objectives: list[tuple[Place, Decimal | None, Collection[Check]]] = [
+        (("availability",), slo.availability, checks)
+    ]
     timed = _timed(checks)
     objectives += [
         (("latency", number, "objective"), each.objective, timed) for number, each in enumerate(slo.latency)
@@ -83,12 +87,16 @@ def _unresolved(slo: Slo, checks: Collection[Check]) -> Iterator[Mistake]:
             continue
         budget = Budget(objective, slo.window, slowest.interval)
         if not budget.resolved:
-            yield (
-                place,
-                f"{format_percentage(objective)} over {format_duration(slo.window)} allows {budget.failures:.2g} failures of {slowest.id}, "
-                f"which is probed every {format_duration(slowest.interval)}, and must allow {FEWEST_ALLOWED}: "
-                "probe it more often, leave it out, lower the objective or lengthen its window",
-            )
+            yield place, _too_coarse(budget, slowest)
+
+
+def _too_coarse(budget: Budget, slowest: Check) -> str:
+    window, interval = format_duration(budget.window), format_duration(budget.interval)
+    return (
+        f"{format_percentage(budget.objective)} over {window} allows {float(budget.failures):.2g} failures of {slowest.id}, "
+        f"which is probed every {interval}, and must allow {FEWEST_ALLOWED}: "
+        "probe it more often, leave it out, lower the objective or lengthen its window"
+    )
 
 
 def _unmeasured(slo: Slo, checks: Collection[Check], buckets: Collection[float]) -> Iterator[Mistake]:
@@ -97,12 +105,15 @@ def _unmeasured(slo: Slo, checks: Collection[Check], buckets: Collection[float])
         return
     for number, each in enumerate(slo.latency):
         if each.within.total_seconds() not in buckets:
-            shown = ", ".join(f"{bound:g}" for bound in buckets)
-            yield (
-                ("latency", number, "within"),
-                f"within {format_duration(each.within)} is not counted: choose one of metrics.buckets ({shown} seconds), "
-                f"or add {each.within.total_seconds():g} there",
-            )
+            yield ("latency", number, "within"), _no_bucket(each.within, buckets)
+
+
+def _no_bucket(within: timedelta, buckets: Collection[float]) -> str:
+    shown = ", ".join(f"{bound:g}" for bound in buckets)
+    return (
+        f"within {format_duration(within)} is not counted: choose one of metrics.buckets ({shown} seconds), "
+        f"or add {within.total_seconds():g} there"
+    )
 
 
 def _timed(checks: Collection[Check]) -> list[Check]:

@@ -52,12 +52,8 @@ PAIRS = (
 def pairs_of(window: timedelta) -> Iterator[Pair]:
     """The windows follow the objective's, so that each pair stands for the same share of the budget at the same factor."""
     for pair in PAIRS:
-        long, short = (_scaled(length, window) for length in (pair.long, pair.short))
-        yield Pair(pair.severity, long, short, pair.factor)
-
-
-def _scaled(length: timedelta, window: timedelta) -> timedelta:
-    return timedelta(seconds=round(length * (window / REFERENCE_WINDOW) / timedelta(seconds=1)))
+        short = timedelta(seconds=round(pair.short.total_seconds() * (window / REFERENCE_WINDOW)))
+        yield Pair(pair.severity, LONG_TO_SHORT * short, short, pair.factor)
 
 
 @dataclass(frozen=True, slots=True)
@@ -99,7 +95,7 @@ class Budget:
         scrapes; stretched, it is too near to the long one to tell that an outage is over.
         """
         if pair.factor * self.share >= 1:
-            return f"all of it failing burns {1 / self.share:.3g} times the budget, never over {pair.factor}"
+            return f"all of it failing burns {float(1 / self.share):.3g} times the budget, never over {pair.factor}"
         step = max(self.interval, scrape)
         shortest = max(pair.short, SHORTEST_SHORT * step)
         if pair.long < LONG_TO_SHORT * shortest:

@@ -1,0 +1,314 @@
+"""Recording and alerting rules of the objectives under ``slos:``.
+
+For each indicator two rates are recorded over one short window, of slots that were bad and of all that had a verdict,
+every check weighed by its interval. Whatever is longer is a sum over those, bad by all: an average of ratios would be
+spoilt by the first window without a slot.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from datetime import timedelta
+from decimal import Decimal
+from functools import cached_property
+from itertools import groupby
+from typing import TypeAlias
+
+from watchbill.domain.checks import Check, Heartbeat
+from watchbill.domain.config import Config
+from watchbill.domain.fields import Service
+from watchbill.domain.objectives import Slo, format_percentage
+from watchbill.domain.slo import FEWEST_FAILURES, Budget, Pair, Severity, pairs_of
+from watchbill.generate.asked import Asked
+from watchbill.generate.promql import braces, one_of
+from watchbill.generate.rules import Alert, Group, Recording, Rule
+from watchbill.generate.texts import NUMBER, said, span
+
+BASE_SCRAPES = 3
+"""The base window in scrapes. Each increment is seen by as many evaluations as there are pairs of scrapes in it, and
+each adds its part, so that the sum over them is whole; a window more delays it by half a scrape."""
+BUDGET_STEPS = 8640
+"""How often in its window the budget is reckoned anew: every 5 minutes for 30 days."""
+ROUNDING = 0.7
+"""What a count of failures may lack: the first increments of a counter that stood at 0 are extrapolated less."""
+UNMEASURED_FOR = timedelta(minutes=15)
+BAD, ALL, FAILURES = "slo:watchbill_bad_slots:rate", "slo:watchbill_slots:rate", "slo:watchbill_failures:rate"
+BURN, OBJECTIVE = "slo:watchbill_burn_rate:ratio", "slo:watchbill_objective:ratio"
+GOOD, REMAINING = "slo:watchbill_good:ratio", "slo:watchbill_error_budget_remaining:ratio"
+BURN_ALERT, UNMEASURED_ALERT = "WatchbillErrorBudgetBurn", "WatchbillObjectiveUnmeasured"
+SLOTS, LATENCY = "watchbill_check_slots_total", "watchbill_check_latency_seconds"
+
+
+@dataclass(frozen=True)
+class Indicator:
+    """One objective of an SLO: what is bad of which checks. ``within``: nothing for availability."""
+
+    slo_id: str
+    slo: Slo
+    objective: Decimal
+    checks: tuple[Check, ...]
+    service: str
+    within: timedelta | None = None
+
+    @cached_property
+    def labels(self) -> dict[str, str]:
+        within = {} if self.within is None else {"within": span(self.within)}
+        service = {"service": self.service} if self.service else {}
+        return {"slo": self.slo_id, "sli": self.sli, **within, **service}
+
+    @property
+    def sli(self) -> str:
+        return "availability" if self.within is None else "latency"
+
+    @property
+    def bound(self) -> str:
+        """The matcher of its bucket, as Prometheus writes bounds; nothing for availability."""
+        return "" if self.within is None else f'le="{self.within.total_seconds()!r}"'
+
+    @property
+    def shown(self) -> str:
+        within = "" if self.within is None else f" within {span(self.within)}"
+        return f"{self.slo_id}: {self.sli}{within}"
+
+    @property
+    def promise(self) -> str:
+        return f"{format_percentage(self.objective)} over {span(self.slo.window)}"
+
+    @cached_property
+    def budget(self) -> Budget:
+        interval = max(check.interval for check in self.checks)
+        return Budget(self.objective, self.slo.window, interval, len(self.checks))
+
+    @cached_property
+    def ids(self) -> dict[timedelta, list[str]]:
+        """The ids of the checks by their interval, in order."""
+        ordered = sorted(self.checks, key=lambda check: (check.interval, check.id))
+        return {
+            interval: [check.id for check in same]
+            for interval, same in groupby(ordered, key=lambda check: check.interval)
+        }
+
+    def pairs(self, scrape: timedelta) -> dict[Severity, list[Pair]]:
+        kept: dict[Severity, list[Pair]] = {}
+        for pair in pairs_of(self.slo.window) if self.slo.alerts else ():
+            if not self.budget.left_out(pair, scrape):
+                kept.setdefault(pair.severity, []).append(pair)
+        return kept
+
+    def recorded(self, name: str, **labels: str) -> str:
+        """The selector of one of its recorded series."""
+        return name + braces({**self.labels, **labels})
+
+
+Parts: TypeAlias = Callable[[str, Indicator, str], list[str]]
+"""(matcher of checks, indicator, range) -> the rates of their series, to be added up."""
+
+
+def indicators(config: Config, asked: Asked) -> list[Indicator]:
+    """Of the objectives about a check that was asked for, each whole, by their ids."""
+    found: list[Indicator] = []
+    for slo_id, slo in sorted(config.slos.items()):
+        checks = tuple(slo.checks(config.checks.values()))
+        timed = tuple(check for check in checks if not isinstance(check, Heartbeat))
+        if not any(asked.selects(check) for check in checks):
+            continue
+        service = _service(slo, checks)
+        if slo.availability is not None:
+            found.append(Indicator(slo_id, slo, slo.availability, checks, service))
+        if timed:
+            found += [
+                Indicator(slo_id, slo, each.objective, timed, service, each.within) for each in slo.latency
+            ]
+    return found
+
+
+def _service(slo: Slo, checks: tuple[Check, ...]) -> str:
+    """The one they all belong to, if there is one."""
+    services = {check.service or "" for check in checks}
+    return slo.service or (services.pop() if len(services) == 1 else "")
+
+
+def slo_groups(config: Config, asked: Asked) -> tuple[list[Group], list[str]]:
+    """The groups of every objective, and what the user should know of what they leave out."""
+    groups: list[Group] = []
+    warnings = [
+        f"slo {slo_id}: all of its checks are parked; nothing is recorded"
+        for slo_id, slo in sorted(config.slos.items())
+        if not slo.checks(config.checks.values())
+    ]
+    found = indicators(config, asked)
+    for slo_id, same in groupby(found, key=lambda indicator: indicator.slo_id):
+        of_one = list(same)
+        groups += _groups(slo_id, of_one, config, asked)
+        warnings += [warning for each in of_one for warning in _warnings(each, asked)]
+    return groups, warnings
+
+
+def _groups(slo_id: str, found: list[Indicator], config: Config, asked: Asked) -> Iterator[Group]:
+    """What alerts is evaluated at each scrape: more rarely, some increments would be counted twice and others never."""
+    scrape, window = asked.scrape_interval, found[0].slo.window
+    rules: list[Rule] = []
+    for indicator in found:
+        rules += _base(indicator, scrape)
+        rules += _burn_rates(indicator, scrape)
+        rules += _alerts(indicator, config.services.get(indicator.service, Service()), scrape)
+    yield Group(f"watchbill-slo-{slo_id}", rules, scrape)
+    step = max(scrape, timedelta(seconds=round(window.total_seconds() / BUDGET_STEPS)))
+    yield Group(f"watchbill-budget-{slo_id}", [rule for each in found for rule in _whole_window(each)], step)
+
+
+# --- recordings ---------------------------------------------------------------------------------------
+
+
+def _base(indicator: Indicator, scrape: timedelta) -> Iterator[Rule]:
+    over = f"[{span(BASE_SCRAPES * scrape)}]"
+    bad, judged = (_bad, _judged) if indicator.within is None else (_bad_or_slow, _judged_or_timed)
+    yield Recording(BAD, _sum(indicator, bad, over), indicator.labels)
+    yield Recording(ALL, _sum(indicator, judged, over), indicator.labels)
+    yield Recording(FAILURES, _sum(indicator, bad, over, weighed=False), indicator.labels)
+
+
+def _sum(indicator: Indicator, parts: Parts, over: str, *, weighed: bool = True) -> str:
+    """Over all checks. ``or`` joins what has no series in common, so that a side that is missing takes no other along."""
+    lines = []
+    for interval, ids in indicator.ids.items():
+        weight = f"{interval.total_seconds():g} * " if weighed else ""
+        lines += [f"{weight}{part}" for part in parts(one_of("check", ids), indicator, over)]
+    return "sum(\n  {}\n)\n".format("\n    or\n  ".join(lines))
+
+
+def _bad(check: str, _: Indicator, over: str) -> list[str]:
+    return [f'rate({SLOTS}{{{check}, outcome="failure"}}{over})']
+
+
+def _judged(check: str, _: Indicator, over: str) -> list[str]:
+    return [f'rate({SLOTS}{{{check}, outcome=~"success|failure"}}{over})']
+
+
+def _bad_or_slow(check: str, indicator: Indicator, over: str) -> list[str]:
+    """Both sides of the difference come from one histogram, so that a check without the bucket is left out, not slow."""
+    timed, fast = (f"rate({LATENCY}_bucket{{{check}, {le}}}{over})" for le in ('le="+Inf"', indicator.bound))
+    return [f"({timed} - ignoring (le) {fast})", *_bad(check, indicator, over)]
+
+
+def _judged_or_timed(check: str, indicator: Indicator, over: str) -> list[str]:
+    """A success that was measured over a stall of our own is in no histogram: nothing is known of the target's speed."""
+    return [f"rate({LATENCY}_count{{{check}}}{over})", *_bad(check, indicator, over)]
+
+
+def _ratio(indicator: Indicator, window: timedelta) -> str:
+    """The share of what was bad in a window. Without a slot there is none, rather than not-a-number."""
+    over = f"[{span(window)}]"
+    bad, judged = (f"sum_over_time({indicator.recorded(name)}{over})" for name in (BAD, ALL))
+    return f"{bad}\n  /\n({judged} > 0)\n"
+
+
+def _burn_rates(indicator: Indicator, scrape: timedelta) -> Iterator[Rule]:
+    pairs = [pair for same in indicator.pairs(scrape).values() for pair in same]
+    for window in sorted({window for pair in pairs for window in (pair.long, pair.short)}):
+        labels = {**indicator.labels, "window": span(window)}
+        yield Recording(BURN, f"{_ratio(indicator, window)}  / {indicator.budget.share:f}\n", labels)
+
+
+def _whole_window(indicator: Indicator) -> Iterator[Rule]:
+    objective = f"{indicator.objective / 100:f}"
+    yield Recording(OBJECTIVE, f"vector({objective})", indicator.labels)
+    yield Recording(GOOD, f"1 - (\n{_ratio(indicator, indicator.slo.window)})\n", indicator.labels)
+    left = f"1 - (1 - {indicator.recorded(GOOD)}) / {indicator.budget.share:f}"
+    yield Recording(REMAINING, left, indicator.labels)
+
+
+# --- alerts -------------------------------------------------------------------------------------------
+
+
+def _alerts(indicator: Indicator, service: Service, scrape: timedelta) -> Iterator[Rule]:
+    for severity, pairs in indicator.pairs(scrape).items():
+        yield _burning(indicator, service, severity, pairs, scrape)
+    if indicator.slo.alerts:
+        yield _unmeasured(indicator, service, scrape)
+
+
+def _burning(
+    indicator: Indicator, service: Service, severity: Severity, pairs: list[Pair], scrape: timedelta
+) -> Alert:
+    """One alert for all pairs of a severity: an outage that moves on from one pair to the next is not told of again."""
+    either = "\n    or\n".join(_both(indicator, pair, scrape) for pair in pairs)
+    left = (
+        f"{{{{ with printf `{indicator.recorded(REMAINING)}` | query }}}}"
+        "Of the budget {{ . | first | value | humanizePercentage }} is left. {{ end }}"
+    )
+    windows = ", ".join(f"{pair} at {pair.factor}" for pair in pairs)
+    return Alert(
+        BURN_ALERT,
+        f"max without (window) (\n{either}\n)\n",
+        _alert_labels(indicator, service, severity),
+        said(
+            BURN_ALERT,
+            f"{indicator.shown} burns its error budget {NUMBER} times as fast as it may",
+            f"At this rate {indicator.promise} will not hold. {left}"
+            f"It rings while both windows of a pair burn faster than its factor: {windows}.",
+            **_links(indicator, service),
+        ),
+    )
+
+
+def _both(indicator: Indicator, pair: Pair, scrape: timedelta) -> str:
+    """Long and short window, and so many failures in the long one that it cannot be a single probe."""
+    long, short = (
+        f"{indicator.recorded(BURN, window=span(window))} > {pair.factor}"
+        for window in (pair.long, pair.short)
+    )
+    failures = f"sum_over_time({indicator.recorded(FAILURES)}[{span(pair.long)}])"
+    guard = f"{failures} * {scrape.total_seconds():g} > {FEWEST_FAILURES - ROUNDING:g}"
+    parts = (long, f"and ignoring (window) {short}", f"and ignoring (window) {guard}")
+    return "    (\n{}\n    )".format("\n".join(f"      {part}" for part in parts))
+
+
+def _unmeasured(indicator: Indicator, service: Service, scrape: timedelta) -> Alert:
+    checks = one_of("check", sorted(check.id for check in indicator.checks))
+    measured = indicator.recorded(ALL)
+    if indicator.bound:
+        measured = (
+            f"(\n  {measured}\n    and on ()\n  count({LATENCY}_bucket{{{checks}, {indicator.bound}}})\n)"
+        )
+    return Alert(
+        UNMEASURED_ALERT,
+        f"count({SLOTS}{{{checks}}}) > 0\n  unless on ()\n{measured}\n",
+        _alert_labels(indicator, service, "warning"),
+        said(
+            UNMEASURED_ALERT,
+            f"{indicator.shown} is not measured",
+            "The slots of its checks are scraped and nothing could be recorded of them for a quarter of an hour. "
+            f"These rules were made for a scrape interval of {span(scrape)}: make them anew for yours.",
+            **_links(indicator, service),
+        ),
+        hold=UNMEASURED_FOR,
+    )
+
+
+def _alert_labels(indicator: Indicator, service: Service, severity: Severity) -> dict[str, str]:
+    owner = {"owner": service.owner} if service.owner else {}
+    return {**indicator.labels, **owner, "severity": severity}
+
+
+def _links(indicator: Indicator, service: Service) -> dict[str, str]:
+    return {"runbook": service.runbook, "dashboard": f"/d/watchbill-slo?var-slo={indicator.slo_id}"}
+
+
+# --- warnings -----------------------------------------------------------------------------------------
+
+
+def _warnings(indicator: Indicator, asked: Asked) -> Iterator[str]:
+    budget, name = indicator.budget, f"slo {indicator.shown}"
+    if not indicator.slo.alerts:
+        return
+    for pair in pairs_of(indicator.slo.window):
+        if why := budget.left_out(pair, asked.scrape_interval):
+            yield f"{name}: the pair {pair} is left out: {why}"
+        elif budget.failures_of(pair) < FEWEST_FAILURES:
+            share = float(budget.share_of(FEWEST_FAILURES))
+            yield (
+                f"{name}: one failure would ring the pair {pair}, so it takes {FEWEST_FAILURES}, "
+                f"which are {share:.2g} of the whole budget"
+            )
