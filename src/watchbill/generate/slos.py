@@ -7,7 +7,7 @@ spoilt by the first window without a slot.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from datetime import timedelta
 from decimal import Decimal
@@ -40,7 +40,7 @@ BURN_ALERT, UNMEASURED_ALERT = "WatchbillErrorBudgetBurn", "WatchbillObjectiveUn
 SLOTS, LATENCY = "watchbill_check_slots_total", "watchbill_check_latency_seconds"
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Indicator:
     """One objective of an SLO: what is bad of which checks. ``within``: nothing for availability."""
 
@@ -152,7 +152,7 @@ def _groups(slo_id: str, found: list[Indicator], config: Config, asked: Asked) -
     for indicator in found:
         rules += _base(indicator, scrape)
         rules += _burn_rates(indicator, scrape)
-        rules += _alerts(indicator, config.services.get(indicator.service, Service()), scrape)
+        rules += _alerts(indicator, config.services, scrape)
     yield Group(f"watchbill-slo-{slo_id}", rules, scrape)
     step = max(scrape, timedelta(seconds=round(window.total_seconds() / BUDGET_STEPS)))
     yield Group(f"watchbill-budget-{slo_id}", [rule for each in found for rule in _whole_window(each)], step)
@@ -222,15 +222,19 @@ def _whole_window(indicator: Indicator) -> Iterator[Rule]:
 # --- alerts -------------------------------------------------------------------------------------------
 
 
-def _alerts(indicator: Indicator, service: Service, scrape: timedelta) -> Iterator[Rule]:
+def _alerts(indicator: Indicator, services: Mapping[str, Service], scrape: timedelta) -> Iterator[Rule]:
     for severity, pairs in indicator.pairs(scrape).items():
-        yield _burning(indicator, service, severity, pairs, scrape)
+        yield _burning(indicator, services, severity, pairs, scrape)
     if indicator.slo.alerts:
-        yield _unmeasured(indicator, service, scrape)
+        yield _unmeasured(indicator, services, scrape)
 
 
 def _burning(
-    indicator: Indicator, service: Service, severity: Severity, pairs: list[Pair], scrape: timedelta
+    indicator: Indicator,
+    services: Mapping[str, Service],
+    severity: Severity,
+    pairs: list[Pair],
+    scrape: timedelta,
 ) -> Alert:
     """One alert for all pairs of a severity: an outage that moves on from one pair to the next is not told of again."""
     either = "\n    or\n".join(_both(indicator, pair, scrape) for pair in pairs)
@@ -242,13 +246,13 @@ def _burning(
     return Alert(
         BURN_ALERT,
         f"max without (window) (\n{either}\n)\n",
-        _alert_labels(indicator, service, severity),
+        alert_labels(indicator, services, severity),
         said(
             BURN_ALERT,
             f"{indicator.shown} burns its error budget {NUMBER} times as fast as it may",
             f"At this rate {indicator.promise} will not hold. {left}"
             f"It rings while both windows of a pair burn faster than its factor: {windows}.",
-            **_links(indicator, service),
+            **_links(indicator, services),
         ),
     )
 
@@ -265,7 +269,7 @@ def _both(indicator: Indicator, pair: Pair, scrape: timedelta) -> str:
     return "    (\n{}\n    )".format("\n".join(f"      {part}" for part in parts))
 
 
-def _unmeasured(indicator: Indicator, service: Service, scrape: timedelta) -> Alert:
+def _unmeasured(indicator: Indicator, services: Mapping[str, Service], scrape: timedelta) -> Alert:
     checks = one_of("check", sorted(check.id for check in indicator.checks))
     measured = indicator.recorded(ALL)
     if indicator.bound:
@@ -275,25 +279,26 @@ def _unmeasured(indicator: Indicator, service: Service, scrape: timedelta) -> Al
     return Alert(
         UNMEASURED_ALERT,
         f"count({SLOTS}{{{checks}}}) > 0\n  unless on ()\n{measured}\n",
-        _alert_labels(indicator, service, "warning"),
+        alert_labels(indicator, services, "warning"),
         said(
             UNMEASURED_ALERT,
             f"{indicator.shown} is not measured",
             "The slots of its checks are scraped and nothing could be recorded of them for a quarter of an hour. "
             f"These rules were made for a scrape interval of {span(scrape)}: make them anew for yours.",
-            **_links(indicator, service),
+            **_links(indicator, services),
         ),
         hold=UNMEASURED_FOR,
     )
 
 
-def _alert_labels(indicator: Indicator, service: Service, severity: Severity) -> dict[str, str]:
-    owner = {"owner": service.owner} if service.owner else {}
-    return {**indicator.labels, **owner, "severity": severity}
+def alert_labels(indicator: Indicator, services: Mapping[str, Service], severity: Severity) -> dict[str, str]:
+    owner = {"owner": services[indicator.service].owner} if indicator.service in services else {}
+    return {name: text for name, text in {**indicator.labels, **owner, "severity": severity}.items() if text}
 
 
-def _links(indicator: Indicator, service: Service) -> dict[str, str]:
-    return {"runbook": service.runbook, "dashboard": f"/d/watchbill-slo?var-slo={indicator.slo_id}"}
+def _links(indicator: Indicator, services: Mapping[str, Service]) -> dict[str, str]:
+    runbook = services[indicator.service].runbook if indicator.service in services else ""
+    return {"runbook": runbook, "dashboard": f"/d/watchbill-slo?var-slo={indicator.slo_id}"}
 
 
 # --- warnings -----------------------------------------------------------------------------------------
