@@ -64,13 +64,17 @@ class Selection:
 
     def _nothing(self, slo: Slo) -> Mistake:
         if slo.match is None:
-            return ("service",), f"no check belongs to service {shown_key(slo.service or '')}"
+            message = (
+                f"no check belongs to service {shown_key(slo.service or '')}, and an objective needs one"
+            )
+            return ("service",), message
         for name, values in slo.match.items():
             known = self._by_label.get(name, {})
             if not any(value in known for value in values):
                 near = suggestion(values[0], known) if known else suggestion(name, self._by_label)
-                return ("match", name), f"no check has {name} {' or '.join(map(shown_key, values[:3]))}{near}"
-        return ("match",), "no check meets all of `match`; each of its keys alone finds some"
+                some = " or ".join(map(shown_key, values[:3]))
+                return ("match", name), f"match must find a check, and none has {name} {some}{near}"
+        return ("match",), "match must find a check, and none meets all of its keys at once"
 
 
 def _unresolved(slo: Slo, checks: Collection[Check]) -> Iterator[Mistake]:
