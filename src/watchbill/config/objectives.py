@@ -115,7 +115,7 @@ def _unmeasured(slo: Slo, checks: Collection[Check], buckets: Collection[float])
 def _no_bucket(within: timedelta, buckets: Collection[float]) -> str:
     shown = ", ".join(f"{bound:g}" for bound in buckets)
     return (
-        f"within {format_duration(within)} is not counted: choose one of metrics.buckets ({shown} seconds), "
+        f"within {format_duration(within)} must be one of metrics.buckets ({shown} seconds), which are what is counted: choose one, "
         f"or add {within.total_seconds():g} there"
     )
 

@@ -112,11 +112,9 @@ class Slo(Declared):
     def _whole(self) -> Slo:
         if (self.service is None) == (self.match is None):
             where = "service" if self.service is not None else ""
-            raise declared_problem(
-                where, "an objective is for a `service` or for what `match` selects: give one of both"
-            )
+            raise declared_problem(where, "an objective takes exactly one of `service` and `match`")
         if self.availability is None and not self.latency:
-            raise declared_problem("", "an objective needs `availability`, `latency` or both")
+            raise declared_problem("", "an objective takes `availability`, `latency` or both")
         if not SHORTEST_WINDOW <= self.window <= LONGEST_WINDOW:
             raise declared_problem(
                 "window", f"window must be from 1d to 366d, got {format_duration(self.window)}"
