@@ -22,12 +22,13 @@ OUTCOME_COLOURS: Final = {
 }
 
 PLAIN: Final[Thresholds] = ((None, GREEN),)
-NEUTRAL: Final[Thresholds] = ((None, "text"),)
+NEUTRAL: Final[Thresholds] = ((None, BLUE),)
 RATIO: Final[Thresholds] = ((None, RED), (0.95, YELLOW), (0.999, GREEN))
 CERTIFICATE: Final[Thresholds] = ((None, RED), (7 * DAY, YELLOW), (21 * DAY, GREEN))
 BUDGET: Final[Thresholds] = ((None, RED), (0.0001, ORANGE), (0.25, YELLOW), (0.5, GREEN))
 BURN: Final[Thresholds] = ((None, GREEN), (1, YELLOW), (3, ORANGE), (6, RED))
 """The factors of the alerts over 30 days: a ticket from 1 and 3, a page from 6."""
+LINE_AT_NOTHING: Final[Thresholds] = ((None, GREEN), (0, RED))
 ANY_IS_BAD: Final[Thresholds] = ((None, GREEN), (1, RED))
 MORE_THAN_NOTHING_IS_BAD: Final[Thresholds] = ((None, GREEN), (1e-9, RED))
 LESS_THAN_ALL_IS_BAD: Final[Thresholds] = ((None, RED), (1, GREEN))

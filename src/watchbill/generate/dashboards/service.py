@@ -8,6 +8,7 @@ from watchbill.generate.dashboards.looks import (
     ANY_IS_BAD,
     BUDGET,
     BURN,
+    LINE_AT_NOTHING,
     NEUTRAL,
     OUTCOMES,
     RATIO,
@@ -94,7 +95,7 @@ def _promises() -> list[Json]:
     left = f"min by (slo, sli, within) (slo:watchbill_error_budget_remaining:ratio{{{chosen}}})"
     burn = f"max by (slo, sli, within, window) (slo:watchbill_burn_rate:ratio{{{chosen}}})"
     return [
-        graph("Error budget left", query(left, "{{slo}} {{sli}} {{within}}"), about="Of each objective of the service; below nothing the promise is broken.", unit="percentunit", defaults={"noValue": "no objective is recorded"}),
+        graph("Error budget left", query(left, "{{slo}} {{sli}} {{within}}"), about="Of each objective of the service; below nothing the promise is broken.", unit="percentunit", thresholds=LINE_AT_NOTHING, defaults={"noValue": "no objective is recorded"}),
         bars("Burn rate", f"sort_desc({burn})", "{{slo}} {{sli}} {{within}} over {{window}}", about="1 uses the whole budget in the whole window of the objective.", thresholds=BURN, defaults={"min": 0, "decimals": 2, "noValue": "no objective is recorded"}),
     ]  # fmt: skip
 

@@ -4,7 +4,15 @@ from __future__ import annotations
 
 from watchbill.generate.dashboards import shared
 from watchbill.generate.dashboards.frame import dashboard, job, to_dashboard, variable
-from watchbill.generate.dashboards.looks import ANY_IS_BAD, BUDGET, BURN, Json, coloured, override
+from watchbill.generate.dashboards.looks import (
+    ANY_IS_BAD,
+    BUDGET,
+    BURN,
+    LINE_AT_NOTHING,
+    Json,
+    coloured,
+    override,
+)
 from watchbill.generate.dashboards.panels import bars, graph, query, stat, table
 
 CHOSEN = 'service=~"$service", slo=~"$slo"'
@@ -81,7 +89,7 @@ def _objectives() -> Json:
 def _budget() -> list[Json]:
     burn = f"max by ({EACH}, window) ({BURNT}{{{CHOSEN}}})"
     return [
-        graph("Error budget left", query(_worst(LEFT), LEGEND), about="A line that falls is failures; it rises again as they leave the window. Below nothing the promise is broken.", unit="percentunit", defaults={"noValue": NOTHING}, thresholds=((None, "red"), (0, "transparent"))),
+        graph("Error budget left", query(_worst(LEFT), LEGEND), about="A line that falls is failures; it rises again as they leave the window. Below nothing the promise is broken.", unit="percentunit", defaults={"noValue": NOTHING}, thresholds=LINE_AT_NOTHING),
         graph("Burn rate by window", query(burn, f"{LEGEND} over {{{{window}}}}"), about="An alert needs both windows of a pair over its factor; for 30 days a page from 6, a ticket from 1.", defaults={"noValue": NOTHING, "min": 0}, thresholds=BURN),
         bars("Burn rate now", f"sort_desc({burn})", f"{LEGEND} over {{{{window}}}}", about="1 uses the whole budget in the whole window of the objective.", width=24, height=7, thresholds=BURN, defaults={"min": 0, "decimals": 2, "noValue": NOTHING}),
     ]  # fmt: skip
