@@ -245,11 +245,13 @@ class Copies(Protocol):
 class StorageStatistics:
     """What a store knows of itself.
 
+    ``memory_bytes``: what it keeps in memory, of history above all, so that it need not read it again;
     ``repairs``: how often it had to mend itself; ``lost_batches``: acknowledged, and gone all the same.
     """
 
     url: str
     size_bytes: int | None = None
+    memory_bytes: int | None = None
     repairs: int = 0
     lost_batches: int = 0
 

@@ -47,6 +47,8 @@ class Numbers:
     pending: int = 11
     commit_seconds: Histogram = field(default_factory=lambda: observed((0.1,), 0.05))
     failures: int = 2
+    size_bytes: int = 7000
+    memory_bytes: int = 8000
     repairs: int = 3
     lost_batches: int = 6
     dropped: int = 5
@@ -86,6 +88,8 @@ def test_each_part_s_numbers_are_shown() -> None:
         "watchbill_history_dropped_rows_total": 7,
         "watchbill_history_pending": 11,
         "watchbill_history_commit_failures_total": 2,
+        "watchbill_history_size_bytes": 7000,
+        "watchbill_history_memory_bytes": 8000,
         "watchbill_history_commit_seconds_count": 1,
         "watchbill_schedule_delay_seconds_count": 1,
         "watchbill_event_loop_lag_seconds_sum": 0.1,

@@ -487,3 +487,17 @@ async def test_a_file_of_today_is_read_by_older_versions_of_duckdb(
         pass
     # Bytes 12 to 20 of the file hold the storage version; 2.0 writes a number of its own unless told otherwise.
     assert int.from_bytes(duckdb_path.read_bytes()[12:20], "little") == 67
+
+
+async def test_what_history_takes_is_told_on_disk_and_in_memory(open_duckdb: Open, duckdb_path: Path) -> None:
+    async with open_duckdb() as store:
+        told = []
+        for number in range(21):
+            await store.commit(numbered(number))
+            told.append(store.statistics())
+        assert told[-1].size_bytes == sum(
+            file.stat().st_size for file in (duckdb_path, duckdb_path.with_name("history.duckdb.wal"))
+        )
+    at_hand = [each.memory_bytes for each in told if each.memory_bytes is not None]
+    assert len(at_hand) == len(told)
+    assert 0 < at_hand[0] < at_hand[-1], "rows that are in the log alone are kept in memory"

@@ -36,6 +36,8 @@ OWN_FAMILIES: tuple[Family, ...] = (
     Family("watchbill_history_pending", "gauge", "Events waiting for their commit."),
     Family("watchbill_history_commit_seconds", "histogram", "How long commits to history took."),
     Family("watchbill_history_commit_failures_total", "counter", "Commits to history that failed and were retried."),
+    Family("watchbill_history_size_bytes", "gauge", "Size of the history file, with the log beside it."),
+    Family("watchbill_history_memory_bytes", "gauge", "Memory that the store uses, mostly for history it has at hand; part of the process's."),
     Family("watchbill_history_repaired_total", "counter", "Times that history was found damaged and was mended."),
     Family("watchbill_history_lost_batches_total", "counter", "Batches that had been committed and were not there any more at a start."),
     Family("watchbill_handler_errors_total", "counter", "Event subscribers that raised.", ("handler",)),
@@ -140,6 +142,10 @@ class OwnFamilies:
         yield _single("watchbill_history_commit_failures_total", numbers.failures)
         if self._sources.storage is not None:
             kept = self._sources.storage()
+            if kept.size_bytes is not None:
+                yield _single("watchbill_history_size_bytes", kept.size_bytes)
+            if kept.memory_bytes is not None:
+                yield _single("watchbill_history_memory_bytes", kept.memory_bytes)
             yield _single("watchbill_history_repaired_total", kept.repairs)
             yield _single("watchbill_history_lost_batches_total", kept.lost_batches)
 

@@ -37,8 +37,13 @@ class WriterNumbers(Protocol):
 
 
 class StorageNumbers(Protocol):
-    """How often history had to be mended, and batches that are gone although they had been acknowledged."""
+    """Bytes on disk and in memory, where they are known; how often history had to be mended, and batches that are gone
+    although they had been acknowledged."""
 
+    @property
+    def size_bytes(self) -> int | None: ...
+    @property
+    def memory_bytes(self) -> int | None: ...
     @property
     def repairs(self) -> int: ...
     @property

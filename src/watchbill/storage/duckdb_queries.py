@@ -15,6 +15,7 @@ OPEN_SPANS = """
     SELECT check_key, location, interval_micros, offset_micros, epoch_us(opened_at), epoch_us(closed_at)
     FROM span WHERE closed_at IS NULL"""
 HEARTBEATS = "SELECT check_key, epoch_us(received_at) FROM heartbeat"
+MEMORY_BYTES = "SELECT coalesce(sum(memory_usage_bytes), 0)::BIGINT FROM duckdb_memory()"
 LAST_FACTS_KEY = "SELECT coalesce(max(facts_key), 0) FROM facts"
 
 # --- writing ------------------------------------------------------------------------------------------
