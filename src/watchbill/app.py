@@ -19,9 +19,16 @@ import structlog
 from watchbill.board import Board
 from watchbill.bus import Bus, Handler, Subscriber
 from watchbill.clock import Clock
+from watchbill.config.templates import make_checks
+from watchbill.discovered import Discovered, Made, Whole
+from watchbill.discovery.running import BlockNumbers, Discoveries, followed
+from watchbill.discovery.table import source_of
 from watchbill.domain.checks import Check
 from watchbill.domain.config import LoadedConfig
+from watchbill.domain.discovery import Template
+from watchbill.domain.errors import WatchbillError
 from watchbill.domain.messages import (
+    ApplyTargets,
     CheckDeleted,
     CheckErrored,
     CheckFailed,
@@ -40,6 +47,8 @@ from watchbill.domain.messages import (
     ServiceStatusChanged,
     SlotSkipped,
     SlotsMissed,
+    TargetsApplied,
+    TargetsFound,
 )
 from watchbill.domain.opening import Opening
 from watchbill.domain.plan import Plan, predecessor
@@ -52,11 +61,11 @@ from watchbill.handlers import (
     record_heartbeat,
     register_check,
 )
-from watchbill.logbook import log_flip, log_reload, log_service
+from watchbill.logbook import log_flip, log_reload, log_service, log_targets
 from watchbill.metrics import Metrics, Sources
-from watchbill.ports import Execute, Ports, Storage
+from watchbill.ports import Execute, Judge, Ports, Storage, UnjudgedError
 from watchbill.probes import Kept, make_execute, probers
-from watchbill.reload import CHECKS_A_STEP, Reloading, reload_config
+from watchbill.reload import CHECKS_A_STEP, Reloading, apply_targets, reload_config
 from watchbill.scheduler import Scheduler
 from watchbill.storage.writer import HistoryWriter
 
@@ -117,6 +126,9 @@ async def open_app(
     board, registry, bus = Board(), dict[str, Check](), Bus()
     kept = Kept(ports.clock.now)
     opening = await ports.storage.opening(location)
+    discovered = Discovered(partial(_expand, ports.judge), found=opening.targets)
+    whole = await _with_those_found(discovered, loaded)
+    loaded = whole.loaded
     opening = opening.renamed(loaded.config.checks, loaded.config.moved)
     execute = execute or make_execute(
         probers(ports.network, ports.clock.now, ports.judge, board.last_seen, kept),
@@ -140,18 +152,25 @@ async def open_app(
         accounted_until=scheduler.accounted_until,
         keep=lambda: app.loaded.config.storage.keep,
     )
+    discoveries = Discoveries(
+        discovered,
+        source_of=lambda block, folder: source_of(block, folder, ports),
+        send=bus.send,
+        loaded=lambda: app.loaded,
+        clock=ports.clock,
+    )
     metrics = Metrics(
         board=board,
         clock=ports.clock,
-        sources=_sources(sources, bus, scheduler, writer, ports.storage),
+        sources=_sources(sources, bus, scheduler, writer, ports.storage, discovery=discoveries.statistics),
         version=version,
         slots_are_late=scheduler.is_late,
     )
     app = App(loaded, location, ports.clock, bus, board, scheduler, writer, metrics)
     del loaded  # a reload replaces it, and then it must not live on in here
-    for command, handler in _commands(app, registry, ports, execute).items():
+    for command, handler in _commands(app, registry, ports, execute, discovered).items():
         bus.handle(command, handler)
-    for event, subscribers in _subscribers(app, kept).items():
+    for event, subscribers in _subscribers(app, kept, discoveries).items():
         if recorder is not None:
             bus.subscribe(event, recorder, name="recorder")
         for subscriber in subscribers:
@@ -159,13 +178,17 @@ async def open_app(
     async with kept, anyio.create_task_group() as group:
         await group.start(writer.run, name="history writer")
         at = await _start(app, opening)
+        for found in discovered.adopt(whole, at):  # blocks that were taken out while nobody ran
+            await bus.publish(found)
+        del whole
         async with anyio.create_task_group() as probing:
             await probing.start(scheduler.run, name="scheduler")
             group.start_soon(_count_missed, app, opening.missed_until(at), name="missed slots")
             del opening  # ten thousand results
             app.started = True
             try:
-                yield app
+                async with followed(discoveries):
+                    yield app
             finally:
                 app.started = False
                 with anyio.CancelScope(shield=True):
@@ -185,7 +208,9 @@ async def open_app(
 # --- the two tables -----------------------------------------------------------------------------------
 
 
-def _commands(app: App, registry: Registry, ports: Ports, execute: Execute) -> Mapping[type, Handler]:
+def _commands(
+    app: App, registry: Registry, ports: Ports, execute: Execute, discovered: Discovered
+) -> Mapping[type, Handler]:
     clock, location = ports.clock, app.location
     reloading = Reloading(
         registry=registry,
@@ -195,12 +220,15 @@ def _commands(app: App, registry: Registry, ports: Ports, execute: Execute) -> M
         clock=clock,
         lock=anyio.Lock(),
         hold=app.scheduler.hold,
+        discovered=discovered,
+        loaded=lambda: app.loaded,
     )
     return {
         RegisterCheck: partial(register_check, registry=registry, clock=clock, location=location),
         DeleteCheck: partial(delete_check, registry=registry, clock=clock, location=location),
         RecordHeartbeat: partial(record_heartbeat, registry=registry, clock=clock),
         ReloadConfig: partial(reload_config, parts=reloading),
+        ApplyTargets: partial(apply_targets, parts=reloading),
         ExecuteChecks: partial(
             execute_checks,
             registry=registry,
@@ -211,7 +239,7 @@ def _commands(app: App, registry: Registry, ports: Ports, execute: Execute) -> M
     }
 
 
-def _subscribers(app: App, kept: Kept) -> Mapping[type, Sequence[Subscriber]]:
+def _subscribers(app: App, kept: Kept, discoveries: Discoveries) -> Mapping[type, Sequence[Subscriber]]:
     """History hears of everything first: a span stands before its first result."""
     board, writer, scheduler, metrics = app.board, app.writer.accept, app.scheduler, app.metrics
     probed = _publishing(app.bus, board.probed)
@@ -237,8 +265,11 @@ def _subscribers(app: App, kept: Kept) -> Mapping[type, Sequence[Subscriber]]:
             scheduler.configured,
             metrics.reloaded,
             log_reload,
+            discoveries.configured,
             partial(_hold, app),
         ],
+        TargetsFound: [writer],
+        TargetsApplied: [log_targets, partial(_hold, app)],
         ConfigRejected: [metrics.rejected],
     }
 
@@ -258,7 +289,7 @@ def _publishing(bus: Bus, subscriber: Callable[[E], Sequence[Event]]) -> Subscri
     return publish_what_follows
 
 
-async def _hold(app: App, event: ConfigReloaded) -> None:
+async def _hold(app: App, event: ConfigReloaded | TargetsApplied) -> None:
     """Ten thousand former checks are let go a few at a time: all at once they would hold the loop."""
     former = list(app.loaded.config.checks.values())
     app.loaded = event.loaded
@@ -268,7 +299,13 @@ async def _hold(app: App, event: ConfigReloaded) -> None:
 
 
 def _sources(
-    given: Sources | None, bus: Bus, scheduler: Scheduler, writer: HistoryWriter, storage: Storage
+    given: Sources | None,
+    bus: Bus,
+    scheduler: Scheduler,
+    writer: HistoryWriter,
+    storage: Storage,
+    *,
+    discovery: Callable[[], Mapping[str, BlockNumbers]],
 ) -> Sources:
     outside = given or Sources()
     return Sources(
@@ -278,10 +315,28 @@ def _sources(
         storage=storage.statistics,
         log=outside.log,
         http=outside.http,
+        discovery=discovery,
     )
 
 
 # --- start --------------------------------------------------------------------------------------------
+
+
+async def _expand(judge: Judge, template: Template, targets: Sequence[Mapping[str, str]]) -> Sequence[Made]:
+    try:
+        return await judge(make_checks, [b""], template.kept, list(targets))
+    except UnjudgedError as error:
+        raise WatchbillError(f"no checks could be made of the targets: {error}") from error
+
+
+async def _with_those_found(discovered: Discovered, loaded: LoadedConfig) -> Whole:
+    """What was found before this process began holds until a source says otherwise."""
+    try:
+        return await discovered.complete(loaded, {})
+    except WatchbillError as error:
+        log.error("discovery.not_restored", reason=str(error))  # noqa: TRY400 - the sources are asked again
+        discovered.found = {}
+        return Whole(loaded, {}, {}, {})
 
 
 async def _start(app: App, opening: Opening) -> Instant:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import structlog
 
-from watchbill.domain.messages import CheckStatusChanged, ConfigReloaded, ServiceStatusChanged
+from watchbill.domain.messages import CheckStatusChanged, ConfigReloaded, ServiceStatusChanged, TargetsApplied
 from watchbill.domain.status import Status
 from watchbill.domain.units import isoformat
 
@@ -31,3 +31,8 @@ def log_reload(event: ConfigReloaded) -> None:
         checks=len(event.loaded.config.checks),
         **event.plan.counts(),
     )
+
+
+def log_targets(event: TargetsApplied) -> None:
+    if not event.plan.empty:
+        log.info("discovery.applied", discovery=event.discovery, **event.plan.counts())

@@ -305,6 +305,35 @@ class Offload(Protocol):
     async def __call__(self, function: Callable[..., T], *args: Any) -> T: ...
 
 
+class FilesError(Exception):
+    """A file, or what files there are, cannot be read; its text says why in one line."""
+
+
+class Files(Protocol):
+    """Files that change while the exporter runs, looked at where it holds nobody."""
+
+    async def look(self, patterns: Sequence[str]) -> Mapping[str, str]:
+        """Every file that fits one of the patterns, sorted, and what tells one state of it from another.
+
+        :raises FilesError: it cannot be said what is there; what does not exist is simply not among them.
+        """
+        ...
+
+    async def read(self, path: str, most: int) -> bytes:
+        """:raises FilesError: it cannot be read, or has more than ``most`` bytes."""
+        ...
+
+
+class NoFiles:
+    """:class:`Files` of which there are none, where none were handed in."""
+
+    async def look(self, patterns: Sequence[str]) -> Mapping[str, str]:
+        raise FilesError(f"nobody looks for {', '.join(patterns)} here")
+
+    async def read(self, path: str, most: int) -> bytes:
+        raise FilesError(f"nobody reads {path} here")
+
+
 class UnjudgedError(Exception):
     """What was sent could not be judged; its text says why. That is our own side's failure."""
 
@@ -335,6 +364,7 @@ class Ports:
     way_lost: WayLost = lambda _address, _source: None
     http: HttpClient = field(default_factory=NoHttp)
     look_up: LookUp = no_look_up
+    files: Files = field(default_factory=NoFiles)
 
 
 Checks: TypeAlias = Mapping[str, Check]

@@ -1,20 +1,22 @@
-"""A reload: load, compare, and make it so; all or nothing, and a few checks at a time, since probes go on meanwhile."""
+"""A reload, or other targets: compare, and make it so; all or nothing, and a few checks at a time, since probes go on meanwhile."""
 
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import anyio
 import anyio.lowlevel
 import structlog
 
 from watchbill.clock import Clock
+from watchbill.discovered import Discovered, deleted_of, deletes_most, may_delete_most
 from watchbill.domain.checks import Check
 from watchbill.domain.config import LoadedConfig
 from watchbill.domain.errors import ConfigError, MassDeleteError, WatchbillError
 from watchbill.domain.messages import (
+    ApplyTargets,
     Command,
     ConfigRejected,
     ConfigReloaded,
@@ -22,6 +24,7 @@ from watchbill.domain.messages import (
     Event,
     RegisterCheck,
     ReloadConfig,
+    TargetsApplied,
 )
 from watchbill.domain.plan import Change, Plan, field_changes, outline, predecessor
 from watchbill.domain.specs import spec_of
@@ -37,7 +40,8 @@ CHECKS_A_STEP = 100
 class Reloading:
     """What a reload needs; ``registry`` holds the checks that run, ``lock`` keeps two reloads apart.
 
-    ``hold`` keeps accounting from passing an instant as of which checks are still being registered.
+    ``hold`` keeps accounting from passing an instant as of which checks are still being registered. ``loaded`` is the
+    configuration that holds now: where the lock is free, the one that the last to hold it has made so.
     """
 
     registry: Mapping[str, Check]
@@ -47,6 +51,8 @@ class Reloading:
     clock: Clock
     lock: anyio.Lock
     hold: Callable[[Instant], AbstractContextManager[None]] = lambda _: nullcontext()
+    discovered: Discovered = field(default_factory=Discovered)
+    loaded: Callable[[], LoadedConfig | None] = lambda: None
 
 
 async def reload_config(command: ReloadConfig, *, parts: Reloading) -> Sequence[Event]:
@@ -57,7 +63,12 @@ async def reload_config(command: ReloadConfig, *, parts: Reloading) -> Sequence[
     """
     async with parts.lock:
         try:
-            loaded = await parts.load(parts.registry)
+            whole = await parts.discovered.complete(
+                await parts.load(parts.registry),
+                parts.registry,
+                allow_mass_delete=command.allow_mass_delete,
+            )
+            loaded = whole.loaded
             plan = await plan_for(loaded, parts.registry)
             _refuse_mass_delete(command, loaded, plan, len(parts.registry))
         except WatchbillError as error:
@@ -71,7 +82,34 @@ async def reload_config(command: ReloadConfig, *, parts: Reloading) -> Sequence[
             raise
         with anyio.CancelScope(shield=True):  # all or nothing, also when whoever asked goes away
             await reconcile(plan, loaded, parts)
-        return [ConfigReloaded(loaded, plan, parts.clock.now(), command.cause)]
+        at = parts.clock.now()
+        return [*parts.discovered.adopt(whole, at), ConfigReloaded(loaded, plan, at, command.cause)]
+
+
+async def apply_targets(command: ApplyTargets, *, parts: Reloading) -> Sequence[Event]:
+    """The same for the targets of one source, without reading the configuration again.
+
+    :raises MassDeleteError: it would delete most of the block's checks; nothing changed.
+    :raises WatchbillError: no checks could be made of the targets; nothing changed.
+    """
+    block = command.discovery
+    async with parts.lock:
+        before = parts.loaded()
+        if before is None or block not in before.config.discover:
+            return []  # it was taken out of the configuration meanwhile
+        whole = await parts.discovered.complete(before, parts.registry, found={block: command.groups})
+        plan = await plan_for(whole.loaded, parts.registry)
+        deleted, running = deleted_of(block, plan, before)
+        if deletes_most(deleted, running) and not may_delete_most(before, block):
+            parts.discovered.refuse(block, command.groups, deleted)
+            raise MassDeleteError(
+                f"this would delete {deleted} of the {running} checks of {block}, so nothing was changed; if that is meant, "
+                "reload with --allow-mass-delete or declare mass_delete: allow in the block"
+            )
+        with anyio.CancelScope(shield=True):
+            await reconcile(plan, whole.loaded, parts)
+        at = parts.clock.now()
+        return [*parts.discovered.adopt(whole, at), TargetsApplied(block, whole.loaded, plan, at)]
 
 
 async def plan_for(loaded: LoadedConfig, registry: Mapping[str, Check]) -> Plan:

@@ -24,6 +24,7 @@ from watchbill import systemd
 from watchbill.app import App, open_app
 from watchbill.bus import Bus
 from watchbill.clock import Timeline
+from watchbill.config.targetfiles import DiskFiles
 from watchbill.config.watch import watch
 from watchbill.domain.config import LoadedConfig
 from watchbill.domain.errors import WatchbillError
@@ -114,6 +115,7 @@ async def _main(options: Options, loader: Loader, sockets: Sequence[socket], lin
             offload=offload,
             judge=judges,
             way_lost=way_lost,
+            files=DiskFiles(),
             http=HttpRequests(network),
             look_up=network.look_up,
         )

@@ -14,7 +14,9 @@ from watchbill.config.schema import json_schema
 from watchbill.domain.config import Config, Defaults
 from watchbill.domain.fields import RESERVED_LABELS
 
-PAGE = (Path(__file__).parents[2] / "docs/configuration.md").read_text(encoding="utf-8")
+DOCS = Path(__file__).parents[2] / "docs"
+PAGE = (DOCS / "configuration.md").read_text(encoding="utf-8")
+DISCOVERY = (DOCS / "discovery.md").read_text(encoding="utf-8")
 
 
 def section(title: str) -> str:
@@ -44,9 +46,28 @@ def test_every_key_of_every_type_is_documented_where_one_looks_for_it(kind: str)
 
 
 def test_every_other_key_is_documented() -> None:
+    everywhere = PAGE + DISCOVERY
     assert [
-        key for key in (*keys(Config), *keys(Defaults), "for_each", "defaults") if not named(key, PAGE)
+        key for key in (*keys(Config), *keys(Defaults), "for_each", "defaults") if not named(key, everywhere)
     ] == []
+
+
+@pytest.mark.parametrize(
+    ("title", "model"),
+    [
+        ("file_sd", "FileSd"),
+        ("http_sd", "HttpSd"),
+        ("dns_sd", "DnsSd"),
+        ("kubernetes_sd", "KubernetesSd"),
+        ("Relabelling", "Relabel"),
+    ],
+)
+def test_every_key_of_discovery_and_its_default_stand_in_its_section(title: str, model: str) -> None:
+    text = re.split(rf"^## {title}$", DISCOVERY, flags=re.MULTILINE)[1].partition("\n## ")[0]
+    for key, field in json_schema()["definitions"][model]["properties"].items():
+        row = re.search(rf"^\| `{key}` \|.*\| *(.*?) *\|$", text, re.MULTILINE)
+        assert row is not None, key
+        assert row[1] == (f"`{field['default']}`" if field.get("default") else ""), key
 
 
 @pytest.mark.parametrize("kind", CHECK_MODELS)

@@ -55,6 +55,16 @@ class Numbers:
     handler_errors: Mapping[str, int] = field(default_factory=lambda: {"Board.probed": 0, "broken": 4})
 
 
+@dataclass(frozen=True)
+class Block:
+    checks: int
+    invalid: int
+    duplicate: int
+    kept: int
+    failures: int
+    succeeded_at: float
+
+
 def full_metrics(board: Board | None = None, clock: FixedClock | None = None) -> Metrics:
     tally = HttpTally()
     tally.add(route="/metrics", method="GET", code=200, seconds=0.003)
@@ -67,6 +77,7 @@ def full_metrics(board: Board | None = None, clock: FixedClock | None = None) ->
         storage=lambda: numbers,
         log=lambda: numbers,
         http=tally.statistics,
+        discovery=lambda: {"pods": Block(7, 2, 1, 3, 4, 1_700_000_000.5)},
     )
     return Metrics(board or Board(), clock or FixedClock(), sources, version="1.2.3")
 
@@ -100,6 +111,14 @@ def test_each_part_s_numbers_are_shown() -> None:
         name: {(): value} for name, value in expected.items()
     }
     assert values_of(metrics, "watchbill_event_loop_lag_seconds_bucket")["0.05",] == 1
+    blocks = {
+        "watchbill_discovery_targets": {("pods",): 7},
+        "watchbill_discovery_dropped_targets": {("pods", "invalid"): 2, ("pods", "duplicate"): 1},
+        "watchbill_discovery_kept_targets": {("pods",): 3},
+        "watchbill_discovery_failures_total": {("pods",): 4},
+        "watchbill_discovery_last_success_timestamp_seconds": {("pods",): 1_700_000_000.5},
+    }
+    assert {name: values_of(metrics, name) for name in blocks} == blocks
     assert values_of(metrics, "watchbill_handler_errors_total") == {("Board.probed",): 0, ("broken",): 4}
 
 

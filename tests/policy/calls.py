@@ -63,7 +63,7 @@ HOMES: Mapping[str, tuple[str, ...]] = {
     "uuid": (),
     "tempfile": (),
     "duckdb": ("storage/",),
-    "yaml": ("config/nodes.py",),
+    "yaml": ("config/nodes.py", "discovery/formats.py", "generate/"),
     "fastapi": ("web/",),
     "starlette": ("web/",),
     "uvicorn": ("web/server.py",),

@@ -458,6 +458,7 @@ async def test_the_description_names_every_endpoint() -> None:
         ("/api/v1/checks/{check_id}", "get"),
         ("/api/v1/checks/{check_id}/results", "get"),
         ("/api/v1/report", "get"),
+        ("/api/v1/targets/http_sd", "get"),
         ("/api/v1/heartbeats/{check_id}", "post"),
         ("/api/v1/backup", "post"),
     }

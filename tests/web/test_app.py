@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import gzip
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Mapping
 from itertools import groupby
 
 import anyio
@@ -227,6 +227,7 @@ ROUTES: dict[str, str] = {
     "/api/v1/checks/no-such-check": "/api/v1/checks/{check_id}",
     "/api/v1/checks/shop/results": "/api/v1/checks/{check_id}/results",
     "/api/v1/report": "/api/v1/report",
+    "/api/v1/targets/http_sd": "/api/v1/targets/http_sd",
     "/api/v1/heartbeats/shop": "/api/v1/heartbeats/{check_id}",
     "/-/reload": "/-/reload",
     "/no/such/page": "unmatched",
@@ -255,7 +256,7 @@ async def test_no_route_is_missing_here() -> None:
     async with site.client() as client:
         described = (await client.get("/api/v1/openapi.json")).json()["paths"]
     assert set(described) <= {*ROUTES.values(), "/api/v1/config/compare", "/api/v1/backup"}
-    assert len(described) == 8
+    assert len(described) == 9
 
 
 async def test_an_unknown_method_cannot_swell_the_counters() -> None:
@@ -325,9 +326,9 @@ async def test_a_strange_path_is_not_found(path: str) -> None:
 async def test_large_answers_are_made_one_after_the_other(monkeypatch: pytest.MonkeyPatch) -> None:
     makers: list[int] = []
 
-    def noted(state: CheckState) -> Json:
+    def noted(origins: Mapping[str, str], state: CheckState) -> Json:
         makers.append(anyio.get_current_task().id)
-        return check_answer(state)
+        return check_answer(origins, state)
 
     monkeypatch.setattr(api, "check_answer", noted)
     site = site_with(*(declare(f"check-{number}") for number in range(3 * SLICE)))

@@ -50,10 +50,15 @@ def load(
 def _load(reading: Reading, environ: Mapping[str, str], resolve_secrets: bool) -> LoadedConfig:
     values = Values(environ, resolve_secrets=resolve_secrets, real=reading.real)
     sections = gather(reading.sources())
-    config, problems = assemble(sections, values)
+    assembled = assemble(sections, values)
+    config = assembled.config
     # What stands at a place that could not be read as YAML is no second mistake.
     unread = {(problem.path, problem.line, problem.column) for problem in sections.problems}
-    problems = [problem for problem in problems if (problem.path, problem.line, problem.column) not in unread]
+    problems = [
+        problem
+        for problem in assembled.problems
+        if (problem.path, problem.line, problem.column) not in unread
+    ]
     problems = [*reading.problems, *sections.problems, *problems]
     if len(problems) > MOST_PROBLEMS:
         more = Problem(reading.root, 1, 1, f"more than {MOST_PROBLEMS:,} mistakes; mend these first")
@@ -65,4 +70,5 @@ def _load(reading: Reading, environ: Mapping[str, str], resolve_secrets: bool) -
         digest=config_digest(config),
         revision=revision_of(Path(reading.root)) or environ.get(REVISION_VARIABLE, "").strip(),
         files=(*(source.shown for source in sections.sources), *sorted(values.read.keys() | values.named)),
+        templates=assembled.templates,
     )

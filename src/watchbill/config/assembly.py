@@ -11,6 +11,7 @@ from typing import TypeVar
 
 from pydantic import BaseModel, ValidationError
 
+from watchbill.config.blocks import Blocks
 from watchbill.config.checks import MOST_MISSES, Checks
 from watchbill.config.documents import Sections
 from watchbill.config.fields import CHECK_MODELS, keys_of, suggestion
@@ -21,6 +22,7 @@ from watchbill.config.objectives import MOST_SLOS, Selection
 from watchbill.config.plain import Plain
 from watchbill.config.validation import validated
 from watchbill.domain.config import Config, Defaults, Limits, MetricsOptions, StorageOptions
+from watchbill.domain.discovery import Discovery, Template
 from watchbill.domain.errors import Problem
 from watchbill.domain.fields import ID_PATTERN, Service
 from watchbill.domain.objectives import Slo
@@ -29,11 +31,20 @@ M = TypeVar("M", bound=BaseModel)
 MOST_SERVICES = 20_000
 
 
-def assemble(sections: Sections, values: Values) -> tuple[Config | None, list[Problem]]:
-    """The configuration, or ``None`` and why."""
+@dataclass(frozen=True, slots=True)
+class Assembled:
+    """``config`` is ``None`` where there are problems. ``templates``: for each block of ``discover``."""
+
+    config: Config | None
+    templates: Map[str, Template]
+    problems: list[Problem]
+
+
+def assemble(sections: Sections, values: Values) -> Assembled:
+    """The configuration, or why there is none."""
     assembly = _Assembly(sections, values)
     config = assembly.run()
-    return (None if assembly.problems else config), assembly.problems
+    return Assembled(None if assembly.problems else config, assembly.templates, assembly.problems)
 
 
 @dataclass(slots=True)
@@ -42,6 +53,7 @@ class _Assembly:
     values: Values
     problems: list[Problem] = field(default_factory=list)
     service_defaults: dict[str, list[Entry]] = field(default_factory=dict)
+    templates: Map[str, Template] = field(default_factory=dict)
 
     def run(self) -> Config | None:
         for entry in self.sections.defaults.values():
@@ -52,6 +64,7 @@ class _Assembly:
         limits = self._options("limits", Limits)
         checks = self._checks(services, limits or Limits())
         moved = self._moved(checks.ids)
+        discover = self._discover(checks)
         storage, metrics = self._options("storage", StorageOptions), self._options("metrics", MetricsOptions)
         slos = self._slos(services, None if checks.problems else Selection(checks.checks), metrics)
         if self.problems or storage is None or metrics is None or limits is None:
@@ -63,6 +76,7 @@ class _Assembly:
             checks=checks.checks,
             moved=moved,
             slos=slos,
+            discover=discover,
             storage=storage,
             metrics=metrics,
             limits=limits,
@@ -90,6 +104,14 @@ class _Assembly:
             checks.add(check_id, entry)
         self.problems += checks.problems
         return checks
+
+    def _discover(self, checks: Checks) -> dict[str, Discovery]:
+        blocks = Blocks(checks)
+        for name, entry in self.sections.merged["discover"].items():
+            blocks.add(name, entry)
+        self.problems += blocks.problems
+        self.templates = blocks.templates
+        return blocks.blocks
 
     def _defaults(self, entry: Entry, path: str, keys: Collection[str]) -> None:
         """Validate defaults where they stand, and leave out what is wrong, so that no check repeats it."""

@@ -52,6 +52,11 @@ class Checks:
     services: Iterable[str]
     service_defaults: dict[str, list[Entry]]
     min_interval: Any
+    section: str = "checks"
+    texts: dict[str, str] = field(default_factory=dict)
+    """What files that checks name hold, one text however many name it."""
+    looks: bool = True
+    """Off: files are taken as they were found when ``texts`` was read, none is looked at."""
     problems: list[Problem] = field(default_factory=list)
     checks: dict[str, Check] = field(default_factory=dict)
     ids: set[str] = field(default_factory=set)
@@ -61,32 +66,48 @@ class Checks:
     _full: str = ""
     """Why no more checks are looked at."""
     _effort: Effort = field(default_factory=Effort)
-    _texts: dict[str, str] = field(default_factory=dict)
     _missed: dict[str, str] = field(default_factory=dict)
     _places: dict[str, Node] = field(default_factory=dict)
     _layers: dict[tuple[str, str], Mapping] = field(default_factory=dict)
+
+    def for_a_template(self) -> Checks:
+        """For one check of ``discover``, which stands beside those that are declared."""
+        return Checks(
+            self.sections,
+            self.values,
+            self.services,
+            self.service_defaults,
+            self.min_interval,
+            section="discover",
+            _effort=self._effort,
+        )
 
     def add(self, check_id: str, entry: Entry) -> None:
         """Every check that one declaration stands for."""
         self.ids.add(check_id)
         if len(self.problems) >= MOST_PROBLEMS:
             return
-        if not isinstance(entry.value.value, dict):
-            message = f"a check must be a mapping such as {{type: tcp, ...}}, got {described(entry.value)}"
-            self.problems.append(entry.value.problem(message, f"checks.{check_id}"))
-            return
-        model = self._model(check_id, entry)
+        model = self.model_of(check_id, entry)
         if model is None:
-            return
-        if len(entry.value.value) > MOST_KEYS:
-            message = f"a check has at most {MOST_KEYS} keys, not {len(entry.value.value):,}"
-            self.problems.append(entry.key.problem(message, f"checks.{check_id}"))
             return
         for copy, expanded in enumerate(expand(check_id, entry, self.values, self.problems)):
             if len(self.problems) >= MOST_PROBLEMS or not self._room(entry, copy):
                 return
             self.ids.add(expanded.id)
-            self._one(check_id, entry, expanded, model)
+            self.one(check_id, entry, expanded, model)
+
+    def model_of(self, check_id: str, entry: Entry) -> type[CheckFields] | None:
+        """Of which kind it is; ``None`` where it is no check at all, which is a problem then."""
+        if not isinstance(entry.value.value, dict):
+            message = f"a check must be a mapping such as {{type: tcp, ...}}, got {described(entry.value)}"
+            self.problems.append(entry.value.problem(message, f"{self.section}.{check_id}"))
+            return None
+        model = self._model(check_id, entry)
+        if model is not None and len(entry.value.value) > MOST_KEYS:
+            message = f"a check has at most {MOST_KEYS} keys, not {len(entry.value.value):,}"
+            self.problems.append(entry.key.problem(message, f"{self.section}.{check_id}"))
+            return None
+        return model
 
     def _room(self, entry: Entry, copy: int) -> bool:
         """Whether one more fits; the first that does not says so."""
@@ -107,7 +128,7 @@ class Checks:
     def _model(self, check_id: str, entry: Entry) -> type[CheckFields] | None:
         assert isinstance(entry.value.value, dict)  # noqa: S101 - add has looked
         declared = entry.value.value.get("type")
-        path = f"checks.{check_id}.type"
+        path = f"{self.section}.{check_id}.type"
         if declared is None:
             message = f"`type` is missing; it is one of {', '.join(TYPE_NAMES)}"
             self.problems.append(entry.key.problem(message, path))
@@ -121,7 +142,8 @@ class Checks:
         self.problems.append(declared.value.problem(message, path))
         return None
 
-    def _one(self, check_id: str, entry: Entry, expanded: Expanded, model: type[CheckFields]) -> None:
+    def one(self, check_id: str, entry: Entry, expanded: Expanded, model: type[CheckFields]) -> None:
+        """The check that a declaration is for one combination, or one target."""
         plain = Plain(self.values, expanded.each)
         own = entry.value.value
         assert isinstance(own, dict)  # noqa: S101 - add has looked
@@ -129,7 +151,7 @@ class Checks:
         node = self._merged(own, entry.value, service)
         plain.problems.clear()
         declared = plain.mapping(node)
-        path = f"checks.{check_id}"
+        path = f"{self.section}.{check_id}"
         found = [replace(problem, key=f"{path}.{problem.key}") for problem in plain.problems]
         if len(plain.found) > MOST_REFERENCES:
             message = (
@@ -138,6 +160,8 @@ class Checks:
             self.problems += [*found, entry.key.problem(message, path)]
             return
         found += self._internal(own, model, path) + _secrets_in_sight(plain, path)
+        if expanded.labels:
+            declared["labels"] = _with_those_of_the_target(declared.get("labels", {}), expanded, own)
         for name in INTERNAL & declared.keys():
             del declared[name]
         userinfo = split_userinfo(declared, plain) if model is CHECK_MODELS["http"] else {}
@@ -145,13 +169,7 @@ class Checks:
         found += bad
         declared["id"] = "stand-in" if bad else expanded.id
         at = Entry(entry.key, node)
-        folder = entry.key.source.folder
-        context = {
-            "resolve": self._resolver(folder),
-            "read": self._reader(folder),
-            "effort": self._effort,
-        }
-        result = validated(model, declared, plain, context)
+        result = validated(model, declared, plain, self.context(entry))
         explained = Explained(node, entry.key, model, path, _tainted(plain))
         found += self._undeclared_service(node, service, path)
         if isinstance(result, ValidationError):
@@ -228,10 +246,16 @@ class Checks:
             for name in INTERNAL & own.keys()
         ]
 
+    def context(self, entry: Entry) -> dict[str, Any]:
+        """What validating what stands there asks for."""
+        folder = entry.key.source.folder
+        return {"resolve": self._resolver(folder), "read": self._reader(folder), "effort": self._effort}
+
     def _resolver(self, folder: str) -> Callable[[str], str]:
         def resolve(path: str) -> str:
             whole = _join(folder, path)
-            if "${" not in path and whole not in self.values.named:
+            self._refuse_each(path)
+            if self.looks and "${" not in path and whole not in self.values.named:
                 _bytes(self.values.real(whole), path)
                 self.values.named.add(whole)
             return whole
@@ -240,16 +264,21 @@ class Checks:
 
     def _reader(self, folder: str) -> Callable[[str], str]:
         def read(path: str) -> str:
+            self._refuse_each(path)
             if "${" in path:
                 return "{}"
             whole = _join(folder, path)
             self.values.named.add(whole)
-            if whole not in self._texts:  # one text, however many checks name it
-                self._texts[whole] = _text(self.values.real(whole), path)
-            self._added += len(self._texts[whole]) // CHARACTERS_OF_A_VALUE
-            return self._texts[whole]
+            if whole not in self.texts:
+                self.texts[whole] = _text(self.values.real(whole), path)
+            self._added += len(self.texts[whole]) // CHARACTERS_OF_A_VALUE
+            return self.texts[whole]
 
         return read
+
+    def _refuse_each(self, path: str) -> None:
+        if "${each." in path and self.section != "checks":  # elsewhere it has been said already
+            raise ValueError("a file is named without ${each...}: it is read together with the configuration")
 
     def _too_often(self, check: CheckFields, at: Entry, path: str) -> list[Problem]:
         if check.interval >= self.min_interval:
@@ -288,6 +317,14 @@ def _with_labels(near: Entry, far: Entry) -> Entry:
         return near
     node = near.value
     return Entry(near.key, Node({**far.value.value, **near.value.value}, node.source, node.line, node.column))
+
+
+def _with_those_of_the_target(labels: Any, expanded: Expanded, own: Mapping) -> Any:
+    """What the check itself declares wins over its target's, and those over all defaults."""
+    if not isinstance(labels, dict):
+        return labels
+    written = _mapping(own["labels"]) if "labels" in own else {}
+    return {**labels, **{name: text for name, text in expanded.labels.items() if name not in written}}
 
 
 def _join(folder: str, path: str) -> str:

@@ -13,7 +13,7 @@ from watchbill.config.nodes import Entry, Mapping, Node, NotYamlError, Source, c
 from watchbill.domain.errors import MOST_PROBLEMS, Problem
 
 GOVERNED = tuple(name for name in SECTIONS if name != "version")
-KINDS = {"checks": "check", "services": "service", "moved": "move", "slos": "objective"}
+KINDS = {"checks": "check", "services": "service", "moved": "move", "slos": "objective", "discover": "block"}
 
 
 @dataclass(slots=True)

@@ -5,7 +5,8 @@ from __future__ import annotations
 import math
 import re
 from collections.abc import Iterator
-from dataclasses import dataclass
+from collections.abc import Mapping as Map
+from dataclasses import dataclass, field
 from itertools import product
 
 from watchbill.config.interpolation import Values
@@ -24,8 +25,10 @@ class Expanded:
     """One check of a declaration: its id, and what ``${each.NAME}`` means in it (``None`` without for_each)."""
 
     id: str
-    each: dict[str, str] | None
+    each: Map[str, str] | None
     place: Node
+    labels: Map[str, str] = field(default_factory=dict)
+    """Those of a target, which are text and hold no references."""
 
 
 def expand(check_id: str, entry: Entry, values: Values, problems: list[Problem]) -> Iterator[Expanded]:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import os
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import NamedTuple
 from urllib.parse import quote
@@ -19,7 +19,7 @@ from watchbill.config.nodes import shown_key
 _TOKEN = re.compile(r"\$(?:(\$)|(\{)([^{}]*)(\})?)")
 _NAME = re.compile(r"([A-Za-z_][A-Za-z0-9_]*)(?::-(.*))?", re.DOTALL)
 _WITH_DEFAULT = re.compile(r"\$\{[A-Za-z0-9_]+(?=:-)")
-_EACH = re.compile(r"each\.([A-Za-z_][A-Za-z0-9_]*)")
+_EACH = re.compile(r"each\.([A-Za-z_][A-Za-z0-9_]*)(?::-(.*))?", re.DOTALL)
 _TELLING_NAME = re.compile("pass|secret|token|key|auth|cred", re.IGNORECASE)
 _SCHEME_WORD = re.compile(r"(Bearer|Basic|Token|Digest|ApiKey)?\s*", re.IGNORECASE)
 MASK = "(secret)"
@@ -107,6 +107,17 @@ def is_secret_reference(token: str) -> bool:
     return inside.startswith("file:") or _TELLING_NAME.search(inside.partition(":-")[0]) is not None
 
 
+def mentioned(texts: Iterable[str]) -> tuple[set[str], set[str]]:
+    """The variables that references in these texts name, and the references to files as they are written."""
+    names, files = set[str](), set[str]()
+    for match in (match for text in texts for match in _TOKEN.finditer(text) if match[4]):
+        if match[3].startswith("file:"):
+            files.add(match[0])
+        elif found := _NAME.fullmatch(match[3]):
+            names.add(found[1])
+    return names, files
+
+
 def _without_default(reference: str) -> str:
     """``${NAME}`` of ``${NAME:-default}``: in a field that is a secret the default is one, too."""
     match = _WITH_DEFAULT.match(reference)
@@ -181,7 +192,7 @@ class Values:
                 self.read[path] = self._file(token, path)
             return self.read[path]._replace(reference=token)
         if match := _EACH.fullmatch(inside):
-            return _each(token, match[1], each)
+            return _each(token, match[1], match[2], each)
         if match := _NAME.fullmatch(inside):
             return self._variable(token, match[1], match[2])
         return _broken(
@@ -218,16 +229,31 @@ class Values:
         return Part(token, reference, secret, problem if self.resolve_secrets else "", resolved=False)
 
 
-def _each(token: str, name: str, each: Mapping[str, str] | None) -> Part:
+class Labels(dict[str, str]):
+    """Those of a target, which ``${each.NAME}`` stands for in the check that is made of it."""
+
+
+def _each(token: str, name: str, default: str | None, each: Mapping[str, str] | None) -> Part:
     if each is ANY_EACH:
         return Part(token, token, resolved=False)
     if each is None:
         return _broken(token, f"{_short(token)} stands only in a check that has for_each")
+    if isinstance(each, Labels):
+        return _label(token, name, default, each)
+    if default is not None:
+        return _broken(token, f"for_each gives {shown_key(name)} a value each time; leave the default out")
     if name not in each:
         return _broken(
             token, f"for_each has no {shown_key(name)}; it has {', '.join(map(shown_key, sorted(each)))}"
         )
     return Part(each[name])
+
+
+def _label(token: str, name: str, default: str | None, labels: Labels) -> Part:
+    value = labels.get(name) or default
+    if value is None:
+        return _broken(token, f"the target has no label {shown_key(name)}")
+    return Part(value) if _storable(value) else _broken(token, f"the label {shown_key(name)} is not text")
 
 
 def _not_closed(token: str, rest: str) -> Part:

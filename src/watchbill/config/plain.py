@@ -66,3 +66,12 @@ class Plain:
 
 def _join(path: str, at: str | int) -> str:
     return f"{path}.{at}" if path else str(at)
+
+
+def verbatim(node: Node) -> Any:
+    """A node as plain values, its text as it was written: what looks like a reference is none."""
+    if isinstance(node.value, dict):
+        return {name: verbatim(entry.value) for name, entry in node.value.items()}
+    if isinstance(node.value, list):
+        return [verbatim(item) for item in node.value]
+    return node.value

@@ -20,6 +20,7 @@ from watchbill.config.expansion import MOST_NAMES
 from watchbill.config.fields import CHECK_MODELS, INTERNAL, NOT_WRITTEN, SECTIONS, documented
 from watchbill.domain.checks import TYPE_NAMES
 from watchbill.domain.config import Config, Defaults, Limits, MetricsOptions, StorageOptions
+from watchbill.domain.discovery import SOURCES, Discovery
 from watchbill.domain.fields import ID_PATTERN, CheckFields, Service
 from watchbill.domain.objectives import Slo
 from watchbill.domain.rules import Comparison
@@ -82,6 +83,11 @@ def _sections(definitions: Schema) -> Schema:
             "additionalProperties": _or_reference({"type": "string", **ids}),
         },
         "slos": {"type": "object", "propertyNames": ids, "additionalProperties": _ref("slo")},
+        "discover": {
+            "type": "object",
+            "propertyNames": {**ids, "maxLength": 100},
+            "additionalProperties": _discovery(definitions),
+        },
         "storage": _model(StorageOptions, definitions),
         "metrics": _model(MetricsOptions, definitions),
         "limits": _model(Limits, definitions),
@@ -146,6 +152,15 @@ def _service(definitions: Schema) -> Schema:
     del defaults["properties"]["service"]
     schema["properties"]["defaults"] = defaults
     return schema
+
+
+def _discovery(definitions: Schema) -> Schema:
+    """A block: exactly one source, rules in which no text is a reference, and a check that is made once for each target."""
+    schema = _model(Discovery, definitions)
+    check = {"allOf": [_ref("check"), {"properties": {"for_each": {"not": {}}}}]}
+    schema["properties"]["check"] = {"description": documented(Discovery)["check"], **check}
+    sources = [{"required": [name], "properties": {name: {"type": "object"}}} for name in SOURCES]
+    return {**schema, "oneOf": sources}
 
 
 def _without_null(schema: Schema) -> Schema:

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from datetime import timedelta
 from itertools import pairwise
 from typing import Annotated, Literal
@@ -10,6 +11,7 @@ from typing import Annotated, Literal
 from pydantic import AfterValidator, Field, StrictBool
 
 from watchbill.domain.checks import Check
+from watchbill.domain.discovery import Discovery, DiscoveryId, Template
 from watchbill.domain.fields import CheckId, Labels, Service, ServiceId
 from watchbill.domain.objectives import Slo, SloId
 from watchbill.domain.rules import Declared
@@ -93,6 +95,8 @@ class Config(Declared):
     """Renamed checks, old id -> new id, so that they keep their history."""
     slos: dict[SloId, Slo] = Field(default_factory=dict)
     """What users may rely on, by id: objectives for the checks, from which `watchbill generate` makes rules."""
+    discover: dict[DiscoveryId, Discovery] = Field(default_factory=dict)
+    """Checks of targets that others know of: files, URLs, name servers, Kubernetes."""
     storage: StorageOptions = StorageOptions()
     """How long history is kept."""
     metrics: MetricsOptions = MetricsOptions()
@@ -106,18 +110,30 @@ class LoadedConfig:
     """A configuration and where it came from.
 
     ``digest`` names its masked content, ``revision`` the Git commit (empty where there is none),
-    ``files`` are the paths that were read, in order.
+    ``files`` are the paths that were read, in order. ``templates``: for each block of ``discover`` what it takes to
+    make its checks. ``discovered``: those of the checks that are not declared but were made so, and their block.
     """
 
     config: Config
     digest: str
     revision: str = ""
     files: tuple[str, ...] = ()
+    templates: Mapping[str, Template] = field(default_factory=dict, repr=False)
+    discovered: Mapping[str, str] = field(default_factory=dict)
+
+    def declared(self) -> dict[str, Check]:
+        """The checks that stand in the files."""
+        checks = self.config.checks
+        if not self.discovered:
+            return dict(checks)
+        return {check_id: check for check_id, check in checks.items() if check_id not in self.discovered}
 
 
 def config_digest(config: Config) -> str:
     """A name for everything that was declared, secrets by their reference text only."""
     rest = config.model_dump(mode="json", by_alias=True, exclude={"checks"})
+    if not config.discover:
+        del rest["discover"]  # a configuration without one keeps the name that it had
     return spec_digest(
         {
             **rest,

@@ -3,22 +3,25 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass, field
 from datetime import timedelta
+from hashlib import blake2b
 from typing import Annotated, Any, Literal, TypeAlias
 
-from pydantic import AfterValidator, Field, model_validator
+from pydantic import AfterValidator, BeforeValidator, Field, model_validator
 
 from watchbill.domain.checks import HeaderValue
 from watchbill.domain.credentials import Auth, TlsOptions
 from watchbill.domain.dns_sd import DnsSd
+from watchbill.domain.fields import ID_PATTERN, RESERVED_LABELS
 from watchbill.domain.kubernetes_sd import KubernetesSd
 from watchbill.domain.reach import check_host, split_url
 from watchbill.domain.relabelling import Relabel
-from watchbill.domain.rules import Declared, HeaderName, declared_problem
+from watchbill.domain.rules import Declared, HeaderName, declared_problem, listed
 from watchbill.domain.units import Duration
 
+DiscoveryId = Annotated[str, Field(pattern=ID_PATTERN, max_length=100)]
 ADDRESS = "__address__"
 _TARGET_FILE = re.compile(r"[^*?\[\]]*(\*[^/?\[\]]*)?\.(json|yml|yaml)", re.IGNORECASE)
 
@@ -50,7 +53,7 @@ TargetFile = Annotated[str, Field(min_length=1, max_length=4096), AfterValidator
 class FileSd(Declared):
     """Targets in files, as Prometheus' `file_sd` has them."""
 
-    files: Annotated[tuple[TargetFile, ...], Field(min_length=1, max_length=100)]
+    files: Annotated[tuple[TargetFile, ...], BeforeValidator(listed), Field(min_length=1, max_length=100)]
     """JSON or YAML files, relative to the file that names them; the last part may hold a `*`. They need not exist yet."""
     refresh: Duration = timedelta(minutes=5)
     """How often they are read again even though nothing seems to have changed."""
@@ -85,6 +88,19 @@ class HttpSd(Declared):
     """How the TLS handshake is made."""
 
 
+@dataclass(frozen=True, slots=True)
+class Template:
+    """A block's check as it stands in its file, and all that it takes to make one of a target without reading files again.
+
+    ``kept`` is the loader's own and holds secrets, so it is never shown. ``digest`` tells it from others. ``folder``: what
+    the block's own paths are relative to.
+    """
+
+    kept: Any = field(repr=False)
+    digest: bytes = field(repr=False)
+    folder: str = ""
+
+
 SourceOptions: TypeAlias = FileSd | HttpSd | DnsSd | KubernetesSd
 SOURCES = ("file_sd", "http_sd", "dns_sd", "kubernetes_sd")
 """The keys of which a block has exactly one."""
@@ -101,7 +117,7 @@ class Discovery(Declared):
     """Targets from DNS records."""
     kubernetes_sd: KubernetesSd | None = None
     """Targets from the objects of a Kubernetes cluster."""
-    relabel: Annotated[tuple[Relabel, ...], Field(max_length=100)] = ()
+    relabel: Annotated[tuple[Relabel, ...], BeforeValidator(listed), Field(max_length=100)] = ()
     """Steps that change a target's labels or leave it out, as Prometheus' `relabel_configs`. References have no meaning in them."""
     id: Annotated[str, Field(max_length=1000)] = ""
     """The id of each check, with `${each.LABEL}` in it, brought into the form of an id. By default the name of the block and the target's address."""
@@ -125,3 +141,63 @@ class Discovery(Declared):
             if found is not None:
                 return found
         raise LookupError("a block has a source")
+
+
+# --- what becomes of targets ----------------------------------------------------------------------------
+
+LONGEST_ID = 200
+_NOT_IN_AN_ID = re.compile(r"[^a-z0-9._-]")
+_NUMBERS = re.compile(r"(\d+)")
+
+
+def slug(text: str) -> str:
+    """The text as an id: lower case, and a dash for what an id cannot hold. One that is too long is cut, and told apart by a hash."""
+    text = _NOT_IN_AN_ID.sub("-", text.lower()).lstrip("._-")
+    if len(text) <= LONGEST_ID:
+        return text
+    return f"{text[: LONGEST_ID - 17]}-{blake2b(text.encode(), digest_size=8).hexdigest()}"
+
+
+def check_labels(labels: Mapping[str, str]) -> dict[str, str]:
+    """What of a target's labels its check gets: those that are not ``__...``, and not what the series have of their own."""
+    return {
+        name: text
+        for name, text in labels.items()
+        if not name.startswith("__") and name not in RESERVED_LABELS
+    }
+
+
+def in_order(groups: Iterable[TargetGroup]) -> list[TargetGroup]:
+    """The same order whenever and however they were found: of equal ids the first stays."""
+    return sorted(groups, key=lambda group: _natural(group.source))
+
+
+def _natural(text: str) -> tuple[tuple[int, int, str], ...]:
+    """``hosts.json:10`` stands after ``hosts.json:9``."""
+    return tuple(
+        (0, int(part), "") if part.isdecimal() and len(part) < 19 else (1, 0, part)
+        for part in _NUMBERS.split(text)
+    )
+
+
+def targets_of(group: TargetGroup) -> Iterator[dict[str, str]]:
+    """Each target with all its labels."""
+    for target in group.targets:
+        yield {**group.labels, **target}
+
+
+@dataclass(frozen=True, slots=True)
+class Differences:
+    """What of the groups of one source is new or other than before, and the sources of those that are gone."""
+
+    changed: tuple[TargetGroup, ...]
+    gone: tuple[str, ...]
+
+
+def differences(before: Iterable[TargetGroup], after: Iterable[TargetGroup]) -> Differences:
+    known = {group.source: group for group in before}
+    now = {group.source: group for group in after}
+    return Differences(
+        tuple(group for source, group in now.items() if known.get(source) != group),
+        tuple(source for source in known if source not in now),
+    )

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TypeAlias
 
 from watchbill.domain.checks import Check
 from watchbill.domain.config import LoadedConfig
+from watchbill.domain.discovery import TargetGroup
 from watchbill.domain.plan import Plan
 from watchbill.domain.results import GapReason, Result, SkipReason, Trigger
 from watchbill.domain.status import Flip, Status
@@ -54,7 +55,17 @@ class ReloadConfig:
     allow_mass_delete: bool = False
 
 
-Command: TypeAlias = RegisterCheck | DeleteCheck | ExecuteChecks | RecordHeartbeat | ReloadConfig
+@dataclass(frozen=True, slots=True)
+class ApplyTargets:
+    """Make the checks of one block of ``discover`` those of the targets that its source has now, all of them."""
+
+    discovery: str
+    groups: Sequence[TargetGroup]
+
+
+Command: TypeAlias = (
+    RegisterCheck | DeleteCheck | ExecuteChecks | RecordHeartbeat | ReloadConfig | ApplyTargets
+)
 
 # --- events -------------------------------------------------------------------------------------------
 
@@ -149,6 +160,26 @@ class ConfigRejected:
     cause: str
 
 
+@dataclass(frozen=True, slots=True)
+class TargetsFound:
+    """What of a source's groups is new or other than before, and the sources of those that are gone: for history."""
+
+    discovery: str
+    changed: Sequence[TargetGroup]
+    gone: Sequence[str]
+    at: Instant
+
+
+@dataclass(frozen=True, slots=True)
+class TargetsApplied:
+    """The checks of one block are those of its targets. ``loaded``: the same configuration, with the checks of now."""
+
+    discovery: str
+    loaded: LoadedConfig
+    plan: Plan
+    at: Instant
+
+
 Event: TypeAlias = (
     CheckRegistered
     | CheckDeleted
@@ -162,5 +193,7 @@ Event: TypeAlias = (
     | ServiceStatusChanged
     | ConfigReloaded
     | ConfigRejected
+    | TargetsFound
+    | TargetsApplied
 )
 ProbeEvent: TypeAlias = CheckSucceeded | CheckFailed | CheckErrored

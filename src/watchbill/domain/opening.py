@@ -6,6 +6,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from typing import TypeVar
 
+from watchbill.domain.discovery import TargetGroup
 from watchbill.domain.plan import predecessor
 from watchbill.domain.results import Result
 from watchbill.domain.schedule import Span
@@ -32,6 +33,8 @@ class Opening:
     rows_since: Mapping[str, int] = field(default_factory=dict)
     registered_at: Mapping[str, Instant] = field(default_factory=dict)
     heartbeats: Mapping[str, Instant] = field(default_factory=dict)
+    targets: Mapping[str, tuple[TargetGroup, ...]] = field(default_factory=dict)
+    """What the source of each block of ``discover`` had last."""
     newest: Instant = 0
     """The latest instant that slots or spans of this location have reached."""
 

@@ -12,9 +12,10 @@ from functools import lru_cache
 from hashlib import md5
 from typing import Annotated, Any, Literal
 
-from pydantic import BeforeValidator, Field, model_validator
+from pydantic import AfterValidator, BeforeValidator, Field, ValidationInfo, model_validator
 
-from watchbill.domain.rules import Declared, Pattern, compile_pattern, declared_problem
+from watchbill.domain.effort import pay
+from watchbill.domain.rules import Declared, compile_pattern, declared_problem, listed, pattern_cost
 
 Action = Literal[
     "replace",
@@ -43,17 +44,23 @@ def _lower(value: object) -> object:
     return value.lower() if isinstance(value, str) else value
 
 
+def _valid_pattern(pattern: str, info: ValidationInfo) -> str:
+    pay(info, pattern, pattern_cost)
+    compile_pattern(pattern)
+    return pattern
+
+
 LabelText = Annotated[str, Field(max_length=1000)]
 
 
 class Relabel(Declared):
     """One step of relabelling, with the keys of Prometheus' `relabel_config`."""
 
-    source_labels: Annotated[tuple[LabelText, ...], Field(max_length=64)] = ()
+    source_labels: Annotated[tuple[LabelText, ...], BeforeValidator(listed), Field(max_length=64)] = ()
     """The labels whose values, joined by `separator`, are looked at."""
     separator: LabelText = ";"
     """What stands between the values of several labels."""
-    regex: Pattern = ANYTHING
+    regex: Annotated[str, Field(max_length=4096), AfterValidator(_valid_pattern)] = ANYTHING
     """A regular expression (RE2) that must fit the whole value."""
     modulus: Annotated[int, Field(ge=0, le=2**64 - 1, strict=True)] = 0
     """For `hashmod`: the hash of the value is taken modulo this."""

@@ -6,6 +6,7 @@ import sys
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
+from operator import attrgetter
 
 from prometheus_client import CollectorRegistry, ProcessCollector
 
@@ -18,7 +19,7 @@ from watchbill.domain.results import Reason
 from watchbill.domain.status import STATUS_VALUE
 from watchbill.domain.units import SECOND, Instant
 from watchbill.metrics.exposition import Family, histogram, labels, number, sample, samples
-from watchbill.metrics.sources import Sources
+from watchbill.metrics.sources import DiscoveryNumbers, Sources
 
 OWN_FAMILIES: tuple[Family, ...] = (
     Family("watchbill_service_status", "gauge", "1 up, 0.5 degraded, 0 down; absent while unknown.", ("service",)),
@@ -47,6 +48,11 @@ OWN_FAMILIES: tuple[Family, ...] = (
     Family("watchbill_config_last_reload_successful", "gauge", "1 if the last load of the configuration succeeded."),
     Family("watchbill_config_last_reload_success_timestamp_seconds", "gauge", "When the configuration was last loaded successfully."),
     Family("watchbill_config_info", "gauge", "The running configuration; always 1.", ("digest", "revision")),
+    Family("watchbill_discovery_targets", "gauge", "Checks that a block of discover has of its targets.", ("discovery",)),
+    Family("watchbill_discovery_dropped_targets", "gauge", "Targets of a block that are no checks: not valid, or of an id that is taken.", ("discovery", "reason")),
+    Family("watchbill_discovery_kept_targets", "gauge", "Checks that a source has no more and that were kept, since most of the block would have gone.", ("discovery",)),
+    Family("watchbill_discovery_failures_total", "counter", "Times that a source could not be asked, or was not understood.", ("discovery",)),
+    Family("watchbill_discovery_last_success_timestamp_seconds", "gauge", "When a source was last asked with success; 0 if never.", ("discovery",)),
     Family("watchbill_build_info", "gauge", "The running program; always 1.", ("version", "python")),
 )  # fmt: skip
 _FAMILY = {family.name: family for family in OWN_FAMILIES}
@@ -166,6 +172,8 @@ class OwnFamilies:
             name = "watchbill_config_info"
             info = {"digest": reloads.digest, "revision": reloads.revision}
             yield name, sample(name, labels(info), 1)
+        if self._sources.discovery is not None:
+            yield from _discovery_texts(self._sources.discovery())
         yield "watchbill_build_info", sample("watchbill_build_info", labels(self._build), 1)
 
     def _process_blocks(self) -> Iterator[Block]:
@@ -203,3 +211,20 @@ def _http_texts(sources: Sources) -> Iterator[tuple[str, str]]:
         name,
         "".join(histogram(name, labels({"route": route}), seen) for route, seen in numbers.durations.items()),
     )
+
+
+def _discovery_texts(blocks: Mapping[str, DiscoveryNumbers]) -> Iterator[tuple[str, str]]:
+    for name, value in (
+        ("watchbill_discovery_targets", attrgetter("checks")),
+        ("watchbill_discovery_kept_targets", attrgetter("kept")),
+        ("watchbill_discovery_failures_total", attrgetter("failures")),
+        ("watchbill_discovery_last_success_timestamp_seconds", attrgetter("succeeded_at")),
+    ):
+        yield name, samples(name, "discovery", [(block, value(numbers)) for block, numbers in blocks.items()])
+    name = "watchbill_discovery_dropped_targets"
+    dropped = [
+        sample(name, labels({"discovery": block, "reason": reason}), count)
+        for block, numbers in blocks.items()
+        for reason, count in (("duplicate", numbers.duplicate), ("invalid", numbers.invalid))
+    ]
+    yield name, "".join(dropped)

@@ -64,6 +64,23 @@ class HttpNumbers(Protocol):
     def durations(self) -> Mapping[str, Histogram]: ...
 
 
+class DiscoveryNumbers(Protocol):
+    """Of one block: its checks, targets that became none, checks kept against the source, and how the source does."""
+
+    @property
+    def checks(self) -> int: ...
+    @property
+    def invalid(self) -> int: ...
+    @property
+    def duplicate(self) -> int: ...
+    @property
+    def kept(self) -> int: ...
+    @property
+    def failures(self) -> int: ...
+    @property
+    def succeeded_at(self) -> float: ...
+
+
 @dataclass(frozen=True, slots=True)
 class Sources:
     """One callable a part; a part that is not there has no families."""
@@ -74,3 +91,4 @@ class Sources:
     storage: Callable[[], StorageNumbers] | None = None
     log: Callable[[], LogNumbers] | None = None
     http: Callable[[], HttpNumbers] | None = None
+    discovery: Callable[[], Mapping[str, DiscoveryNumbers]] | None = None

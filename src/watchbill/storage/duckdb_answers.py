@@ -3,18 +3,20 @@
 from __future__ import annotations
 
 import json
+from collections import defaultdict
 from collections.abc import Iterator, Sequence
 from typing import Any
 
 import duckdb
 
+from watchbill.domain.discovery import TargetGroup, in_order
 from watchbill.domain.history import Coverage, StoredResult
 from watchbill.domain.opening import Opening
 from watchbill.domain.schedule import Span
 from watchbill.domain.status import Status
 from watchbill.domain.units import Instant
 from watchbill.storage import duckdb_queries as sql
-from watchbill.storage.rows import Row, latest_horizon, result_of, stored_result_of
+from watchbill.storage.rows import Row, group_of, latest_horizon, result_of, stored_result_of
 
 ROWS_A_FETCH = 1_000  # converting rows holds the interpreter lock: 1,000 take about a millisecond
 ROWS_A_QUESTION = 8_000_000  # coverage holds 512 MB for some 25 million rows
@@ -66,8 +68,16 @@ def opening(cursor: duckdb.DuckDBPyConnection, *, location: str) -> Opening:
         },
         registered_at=dict(names.values()),
         heartbeats={names[key][0]: at for key, at in _rows(cursor, sql.HEARTBEATS) if key in names},
+        targets=_targets(cursor, location),
         newest=next(_rows(cursor, sql.NEWEST, location, accounted_until))[0],
     )
+
+
+def _targets(cursor: duckdb.DuckDBPyConnection, location: str) -> dict[str, tuple[TargetGroup, ...]]:
+    found = defaultdict(list)
+    for discovery, source, text in _rows(cursor, sql.GROUPS, location):
+        found[discovery].append(group_of(source, text))
+    return {discovery: tuple(in_order(groups)) for discovery, groups in found.items()}
 
 
 def _rows(cursor: duckdb.DuckDBPyConnection, query: str, *values: object) -> Iterator[tuple[Any, ...]]:

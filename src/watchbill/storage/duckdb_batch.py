@@ -27,11 +27,12 @@ from watchbill.domain.messages import (
     HeartbeatReceived,
     SlotSkipped,
     SlotsMissed,
+    TargetsFound,
 )
 from watchbill.domain.units import Instant, to_datetime
 from watchbill.storage import duckdb_queries as sql
 from watchbill.storage.ledger import Changes, Identity, Ledger, Revision, SpanRecord
-from watchbill.storage.rows import FACTS_SHARED_FOR, Row, row_of, row_of_skipped, storable
+from watchbill.storage.rows import FACTS_SHARED_FOR, Row, group_text, row_of, row_of_skipped, storable
 
 ROWS_AT_ONCE = 50
 """Converting rows holds the interpreter's lock, which probes wait for: 10 us a row."""
@@ -80,6 +81,8 @@ class _Tables:
         self.flip: list[Values] = []
         self.config_revision: list[Values] = []
         self.heartbeats: dict[int, Instant] = {}
+        self.groups: dict[tuple[str, str], str] = {}
+        """What is left of each group of targets that changed; empty where nothing is."""
 
     def take(self, event: Event) -> None:
         ledger = self._writing.ledger
@@ -97,6 +100,11 @@ class _Tables:
                 self.gap.append((event.location, *span, event.reason.value))
             case HeartbeatReceived():
                 self.heartbeats[ledger.locate(event.check_id, event.at)[0]] = event.at
+            case TargetsFound():
+                self.groups |= {(event.discovery, storable(source)): "" for source in event.gone}
+                self.groups |= {
+                    (event.discovery, storable(one.source)): group_text(one) for one in event.changed
+                }
             case CheckStatusChanged():
                 flip = event.flip
                 key, _ = ledger.locate(flip.check_id, flip.at)
@@ -151,6 +159,7 @@ def write_batch(cursor: duckdb.DuckDBPyConnection, writing: Writing, batch: Batc
     for name in ("facts", "result", "gap", "flip", "config_revision"):
         _append(cursor, name, getattr(tables, name))
     _write_heartbeats(cursor, tables.heartbeats, writing.heartbeats)
+    _write_groups(cursor, tables.groups, location)
     known = location in writing.sequences
     cursor.execute(
         sql.UPDATE_WRITER_STATE if known else sql.INSERT_WRITER_STATE,
@@ -214,6 +223,16 @@ def _write_heartbeats(cursor: duckdb.DuckDBPyConnection, heard: dict[int, Instan
     if again:
         _close(cursor, sql.UPDATE_HEARTBEATS, again)
     _append(cursor, "heartbeat", [(key, to_datetime(at)) for key, at in heard.items() if key not in known])
+
+
+def _write_groups(
+    cursor: duckdb.DuckDBPyConnection, groups: Mapping[tuple[str, str], str], location: str
+) -> None:
+    if groups:
+        blocks, sources = zip(*groups, strict=True)
+        cursor.execute(sql.FORGET_GROUPS, [location, list(blocks), list(sources)])
+        rows = [(location, *key, text) for key, text in groups.items() if text]
+        _append(cursor, "discovered_group", rows)
 
 
 def _close(cursor: duckdb.DuckDBPyConnection, statement: str, rows: Iterable[Values]) -> None:

@@ -36,10 +36,15 @@ CLOSE_SPANS = """
 UPDATE_HEARTBEATS = """
     UPDATE heartbeat SET received_at = make_timestamptz(c.received)
     FROM (SELECT unnest($1::INTEGER[]) AS key, unnest($2::BIGINT[]) AS received) c WHERE check_key = c.key"""
+FORGET_GROUPS = """
+    DELETE FROM discovered_group WHERE location = $1
+        AND (discovery, source) IN (SELECT (unnest($2::VARCHAR[]), unnest($3::VARCHAR[])))"""
 UPDATE_WRITER_STATE = """
     UPDATE writer_state SET batch_sequence = $2, accounted_until = greatest(accounted_until, make_timestamptz($3))
     WHERE location = $1"""
 INSERT_WRITER_STATE = "INSERT INTO writer_state VALUES ($1, $2, make_timestamptz($3))"
+
+GROUPS = "SELECT discovery, source, content FROM discovered_group WHERE location = $1"
 
 # --- deleting by age ----------------------------------------------------------------------------------
 

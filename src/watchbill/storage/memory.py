@@ -11,6 +11,7 @@ from collections.abc import Iterable, Sequence
 from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass, field, replace
 
+from watchbill.domain.discovery import TargetGroup, in_order
 from watchbill.domain.errors import StorageError
 from watchbill.domain.history import Batch, Coverage, StoredResult
 from watchbill.domain.messages import (
@@ -24,6 +25,7 @@ from watchbill.domain.messages import (
     HeartbeatReceived,
     SlotSkipped,
     SlotsMissed,
+    TargetsFound,
 )
 from watchbill.domain.opening import Opening
 from watchbill.domain.results import Outcome, Trigger
@@ -65,6 +67,7 @@ class MemoryStorage:
         self._gaps: list[SlotsMissed] = []
         self._flips: dict[int, Flip] = {}
         self._heartbeats: dict[int, Instant] = {}
+        self._groups: dict[str, dict[str, TargetGroup]] = defaultdict(dict)
         self._accounted: dict[str, Instant] = {}
         self._kept_since: Instant = 0
         self._last: Batch | None = None
@@ -99,6 +102,11 @@ class MemoryStorage:
                 self._gaps.append(event)
             case HeartbeatReceived():
                 self._heartbeats[self._ledger.locate(event.check_id, event.at)[0]] = event.at
+            case TargetsFound():
+                groups = self._groups[event.discovery]
+                for source in event.gone:
+                    groups.pop(source, None)
+                groups.update({group.source: group for group in event.changed})
             case CheckStatusChanged():
                 self._flips[self._ledger.locate(event.flip.check_id, event.flip.at)[0]] = event.flip
             case _:
@@ -162,6 +170,9 @@ class MemoryStorage:
             rows_since={check_id: count for check_id, count in counts.items() if count},
             registered_at={identity.check_id: identity.valid_from for identity in names.values()},
             heartbeats={names[key].check_id: at for key, at in self._heartbeats.items() if key in names},
+            targets={
+                name: tuple(in_order(groups.values())) for name, groups in self._groups.items() if groups
+            },
             newest=self._newest_instant(location),
         )
 

@@ -10,6 +10,7 @@ import json
 from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
+from watchbill.domain.discovery import TargetGroup
 from watchbill.domain.history import StoredResult
 from watchbill.domain.messages import SlotSkipped
 from watchbill.domain.results import PHASES, Failure, Outcome, Reason, Result, Trigger
@@ -165,3 +166,13 @@ def quantile(ascending: Sequence[float], share: float) -> float | None:
 def latest_horizon(newest: Instant, longest_interval: Micros) -> Instant:
     """How far back a latest result may lie and still be shown: 2 x interval + timeout, at least an hour."""
     return newest - max(3 * longest_interval, 3_600 * SECOND)
+
+
+def group_text(group: TargetGroup) -> str:
+    """All of a group but where it comes from."""
+    return json.dumps([[dict(target) for target in group.targets], dict(group.labels)], separators=(",", ":"))
+
+
+def group_of(source: str, text: str) -> TargetGroup:
+    targets, labels = json.loads(text)
+    return TargetGroup(source, tuple(targets), labels)

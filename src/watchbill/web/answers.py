@@ -29,14 +29,15 @@ def moment(instant: Instant | None) -> str | None:
     return to_datetime(instant).isoformat(timespec="microseconds").replace("+00:00", "Z")
 
 
-def check_answer(state: CheckState) -> Json:
-    """One check as it stands, in a list of many."""
+def check_answer(origins: Mapping[str, str], state: CheckState) -> Json:
+    """One check as it stands, in a list of many. ``origins``: the block of ``discover`` that made a check."""
     check = state.check
     return {
         "id": check.id,
         "type": check.type,
         "service": check.service or "",
         "location": state.location,
+        "discovery": origins.get(check.id),
         "target": state.target,
         "description": check.description,
         "labels": dict(check.labels),
@@ -51,12 +52,12 @@ def check_answer(state: CheckState) -> Json:
     }
 
 
-def check_detail(state: CheckState) -> Json:
+def check_detail(origins: Mapping[str, str], state: CheckState) -> Json:
     """The same with everything that the last probe saw, and what was declared."""
     latest = state.latest
     facts = _redacted(latest.facts if latest else {}, redactions(state.check))
     return {
-        **check_answer(state),
+        **check_answer(origins, state),
         "registered_at": moment(state.registered_at),
         "spec": masked_spec(state.check),
         "latest": {**latest_answer(latest), "facts": facts} if latest else None,

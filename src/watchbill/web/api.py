@@ -36,6 +36,7 @@ from watchbill.web.encoding import SLICE, encoded, encoded_list, encoded_object,
 from watchbill.web.guard import refuse_cross_site
 from watchbill.web.instants import parse_instant, parse_limit
 from watchbill.web.parts import Parts
+from watchbill.web.targets import Targets
 
 T = TypeVar("T")
 
@@ -59,6 +60,7 @@ class Api:
     def __init__(self, parts: Parts, backups: Backups) -> None:
         self._parts = parts
         self._backups = backups
+        self._targets = Targets(parts)
         self._running = parts.running
         self._compared_at: Instant | None = None
         self._asking = 0
@@ -79,6 +81,12 @@ class Api:
                 self._backups.take,
                 "POST",
                 "The whole history as a DuckDB file; needs --web.enable-lifecycle",
+            ),
+            (
+                "/targets/http_sd",
+                self._targets.http_sd,
+                "GET",
+                "The checks as targets, for Prometheus' http_sd",
             ),
             ("/heartbeats/{check_id}", self.heartbeat, "POST", "A job says that it lives"),
         ):
@@ -104,7 +112,7 @@ class Api:
             **settings_answer(loaded),
         }
         async with self._encoding:
-            checks = await encoded_object(loaded.config.checks.items(), spec_answer)
+            checks = await encoded_object(loaded.declared().items(), spec_answer)
         return object_of({**{name: encoded(value) for name, value in rest.items()}, "checks": checks})
 
     async def compare(self, request: Request) -> Response:
@@ -143,13 +151,16 @@ class Api:
         """Status, slots by outcome, availability and the latest result of every check, in declared order."""
         board = self._running.board
         async with self._encoding:
-            checks = await encoded_list(list(board.checks.values()), check_answer)
+            origins = self._running.loaded.discovered
+            checks = await encoded_list(list(board.checks.values()), partial(check_answer, origins))
         services = {name: status.value for name, status in board.services.items()}
         return self._parts.outbox.json(object_of({"checks": checks, "services": encoded(services)}))
 
     async def check(self, check_id: str) -> Response:
         """What ``/checks`` says of it, its spec, and the facts of the last probe."""
-        return self._parts.outbox.json(encoded(check_detail(self._state(check_id))))
+        return self._parts.outbox.json(
+            encoded(check_detail(self._running.loaded.discovered, self._state(check_id)))
+        )
 
     def _state(self, check_id: str) -> CheckState:
         state = self._running.board.checks.get(check_id)

@@ -9,6 +9,7 @@ from __future__ import annotations
 import os
 import weakref
 from collections.abc import Mapping
+from dataclasses import replace
 from itertools import count
 from pathlib import Path
 from typing import Any
@@ -90,12 +91,7 @@ class Loader:
                 checks[check.id] = runs if runs is not None and runs == check else check
         await self._remember(digests, checks)
         declared = {check_id: checks[check_id] for check_id in digests}
-        return LoadedConfig(
-            loaded.config.model_copy(update={"checks": declared}),
-            loaded.digest,
-            loaded.revision,
-            loaded.files,
-        )
+        return replace(loaded, config=loaded.config.model_copy(update={"checks": declared}))
 
     async def _unchanged(
         self, digests: Mapping[str, bytes], running: Mapping[str, Check]
