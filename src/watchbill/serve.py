@@ -29,6 +29,7 @@ from watchbill.config.watch import watch
 from watchbill.domain.config import LoadedConfig
 from watchbill.domain.errors import WatchbillError
 from watchbill.domain.messages import ConfigReloaded, ReloadConfig
+from watchbill.domain.places import NOWHERE, Places
 from watchbill.domain.results import Result, Trigger
 from watchbill.heap import Heap, tended
 from watchbill.hugepages import keep_huge
@@ -38,8 +39,9 @@ from watchbill.net import open_network, way_lost
 from watchbill.net.http import HttpRequests
 from watchbill.ports import Ports
 from watchbill.probes import make_execute, probers
+from watchbill.rereading import Rereading, first
 from watchbill.storage import open_storage
-from watchbill.web import HttpTally, bind, create_app, serve_web
+from watchbill.web import HttpTally, Passwords, adopt, bind, create_app, serve_web
 from watchbill.workers.judging import open_judges
 from watchbill.workers.loading import Loader
 
@@ -64,13 +66,19 @@ class Options:
     log_format: str = "auto"
     location: str = ""
     allow_mass_delete: bool = False
+    web_config: str = ""
+    systemd_socket: bool = False
+    places: Places = NOWHERE
 
 
 def run(options: Options) -> int:
     """Serve until SIGTERM or SIGINT: 0 then, 1 where a port or the store is taken.
 
-    :raises ConfigError: the configuration is not valid; nothing was started.
+    :raises ConfigError: the configuration, or that of the web, is not valid; nothing was started.
     """
+    rereading = (
+        first(options.web_config, now=system_clock().now, offload=offload) if options.web_config else None
+    )
     # Until the receiver stands, a reload that comes too early must not end the process.
     signal.signal(signal.SIGHUP, signal.SIG_IGN)
     loader = Loader(options.config)
@@ -79,13 +87,15 @@ def run(options: Options) -> int:
     sys.setswitchinterval(LONGEST_WAIT_FOR_THREADS_SECONDS)
     with tended(), open_log(level=options.log_level, form=options.log_format) as lines:
         try:
-            sockets = bind(options.listen)
+            handed = systemd.listen_descriptors() if options.systemd_socket else None
+            sockets = bind(options.listen) if handed is None else adopt(handed)
             return anyio.run(
                 _main,
                 options,
                 loader,
                 sockets,
                 lines,
+                rereading,
                 backend="asyncio",
                 backend_options={"use_uvloop": True},
             )
@@ -97,7 +107,14 @@ def run(options: Options) -> int:
             raise
 
 
-async def _main(options: Options, loader: Loader, sockets: Sequence[socket], lines: LineWriter) -> int:
+async def _main(
+    options: Options,
+    loader: Loader,
+    sockets: Sequence[socket],
+    lines: LineWriter,
+    rereading: Rereading | None,
+) -> int:
+    live = rereading.live if rereading else None
     stop = anyio.Event()
     async with AsyncExitStack() as stack:
         signals = stack.enter_context(
@@ -120,7 +137,7 @@ async def _main(options: Options, loader: Loader, sockets: Sequence[socket], lin
             look_up=network.look_up,
         )
         http = HttpTally()
-        sources = Sources(log=lines.statistics, http=http.statistics)
+        sources = Sources(log=lines.statistics, http=http.statistics, web=live.statistics if live else None)
         app = await stack.enter_async_context(
             open_app(
                 loader.first(),
@@ -140,6 +157,9 @@ async def _main(options: Options, loader: Loader, sockets: Sequence[socket], lin
             offload=offload,
             enable_lifecycle=options.enable_lifecycle,
             version=version("watchbill"),
+            live=live,
+            passwords=Passwords(os.urandom(32), offload),
+            places=options.places,
         )
         reloader = Reloader(app.bus, allow_mass_delete=options.allow_mass_delete)
         async with anyio.create_task_group() as group:
@@ -150,8 +170,10 @@ async def _main(options: Options, loader: Loader, sockets: Sequence[socket], lin
             group.start_soon(_keep_watchdog, app, name="watchdog")
             group.start_soon(heap.tend, name="heap")
             group.start_soon(keep_huge, offload, name="huge pages")
-            await group.start(partial(serve_web, web, sockets, shutdown=stop), name="web")
-            _announce(app, options, sockets, lines)
+            if rereading is not None:
+                group.start_soon(rereading.run, name="web configuration")
+            await group.start(partial(serve_web, web, sockets, shutdown=stop, live=live), name="web")
+            _announce(app, options, sockets, lines, encrypted=live is not None and live.context is not None)
             heap.settle()
             systemd.notify(systemd.READY)
             await stop.wait()
@@ -246,12 +268,14 @@ def _raise_descriptor_limit() -> None:
         resource.setrlimit(resource.RLIMIT_NOFILE, (wanted, hard))
 
 
-def _announce(app: App, options: Options, sockets: Sequence[socket], lines: LineWriter) -> None:
+def _announce(
+    app: App, options: Options, sockets: Sequence[socket], lines: LineWriter, *, encrypted: bool
+) -> None:
     checks = [check for check in app.loaded.config.checks.values() if check.enabled]
     types = ", ".join(
         f"{count} {name}" for name, count in sorted(Counter(check.type for check in checks).items())
     )
-    addresses = [_url(bound) for bound in sockets]
+    addresses = [_url(bound, options.places.prefix, encrypted=encrypted) for bound in sockets]
     log.info(
         "watchbill.listening",
         addresses=addresses,
@@ -270,9 +294,12 @@ def _announce(app: App, options: Options, sockets: Sequence[socket], lines: Line
         )
 
 
-def _url(bound: socket) -> str:
-    host, port = bound.getsockname()[:2]
-    return f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}"
+def _url(bound: socket, prefix: str, *, encrypted: bool) -> str:
+    scheme, name = "https" if encrypted else "http", bound.getsockname()
+    if not isinstance(name, tuple):
+        return f"{scheme}+unix:{name}"
+    host, port = name[:2]
+    return f"{scheme}://[{host}]:{port}{prefix}" if ":" in host else f"{scheme}://{host}:{port}{prefix}"
 
 
 # --- once ---------------------------------------------------------------------------------------------

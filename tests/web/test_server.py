@@ -17,7 +17,7 @@ from anyio.abc import SocketStream, TaskStatus
 from starlette.types import Receive, Scope, Send
 
 from watchbill.domain.errors import ListenError
-from watchbill.web import bind, serve_web, server
+from watchbill.web import Live, bind, serve_web, server
 from watchbill.web.addresses import split_address
 
 pytestmark = pytest.mark.anyio
@@ -100,11 +100,13 @@ async def answered(stream: SocketStream) -> bool:
 
 
 @asynccontextmanager
-async def serving() -> AsyncIterator[Served]:
+async def serving(live: Live | None = None) -> AsyncIterator[Served]:
     served = Served(App(), bind(["127.0.0.1:0"]))
 
     async def run(*, task_status: TaskStatus[None]) -> None:
-        await serve_web(served.app, served.sockets, shutdown=served.shutdown, task_status=task_status)
+        await serve_web(
+            served.app, served.sockets, shutdown=served.shutdown, live=live, task_status=task_status
+        )
         served.ended.set()
 
     with anyio.fail_after(HANG_GUARD_SECONDS):

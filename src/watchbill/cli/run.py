@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import click
+from click.core import ParameterSource
 
 from watchbill.cli.outside import Outside
+from watchbill.domain.places import Places, places
 
 TRIGGERS = ("signal", "change")
 
@@ -15,6 +17,17 @@ def _triggers(ctx: click.Context, parameter: click.Parameter, value: str) -> fro
     if unknown or not asked:
         raise click.BadParameter(f"takes {' and '.join(TRIGGERS)}, separated by a comma", ctx, parameter)
     return asked
+
+
+def _places(ctx: click.Context, external_url: str, route_prefix: str | None) -> Places:
+    try:
+        places(external_url)
+    except ValueError as error:
+        raise click.BadParameter(str(error), ctx, param_hint="--web.external-url") from None
+    try:
+        return places(external_url, route_prefix)
+    except ValueError as error:
+        raise click.BadParameter(str(error), ctx, param_hint="--web.route-prefix") from None
 
 
 @click.command()
@@ -30,6 +43,40 @@ def _triggers(ctx: click.Context, parameter: click.Parameter, value: str) -> fro
     envvar="WATCHBILL_WEB_LISTEN_ADDRESS",
     show_envvar=True,
     help="Where metrics, pages and the API are served. May be given several times.",
+)
+@click.option(
+    "--web.systemd-socket",
+    "systemd_socket",
+    is_flag=True,
+    envvar="WATCHBILL_WEB_SYSTEMD_SOCKET",
+    show_envvar=True,
+    help="Serve on the sockets that systemd hands over, instead of --web.listen-address.",
+)
+@click.option(
+    "--web.config.file",
+    "web_config",
+    default="",
+    metavar="FILE",
+    envvar="WATCHBILL_WEB_CONFIG_FILE",
+    show_envvar=True,
+    help="TLS, users, headers and rate limit, in Prometheus' format; read again when it changes.",
+)
+@click.option(
+    "--web.external-url",
+    "external_url",
+    default="",
+    metavar="URL",
+    envvar="WATCHBILL_WEB_EXTERNAL_URL",
+    show_envvar=True,
+    help="How it is reached from outside, such as through a proxy.",
+)
+@click.option(
+    "--web.route-prefix",
+    "route_prefix",
+    metavar="PATH",
+    envvar="WATCHBILL_WEB_ROUTE_PREFIX",
+    show_envvar=True,
+    help="Below which path everything is served; by default the path of --web.external-url.",
 )
 @click.option(
     "--web.enable-lifecycle",
@@ -95,6 +142,10 @@ def run(  # noqa: PLR0917 - click passes options by name
     ctx: click.Context,
     config: str,
     listen: tuple[str, ...],
+    systemd_socket: bool,
+    web_config: str,
+    external_url: str,
+    route_prefix: str | None,
     enable_lifecycle: bool,
     storage: str,
     reload_on: frozenset[str],
@@ -107,8 +158,10 @@ def run(  # noqa: PLR0917 - click passes options by name
 
     SIGHUP reads CONFIG again, SIGTERM and SIGINT end it after what was probed is stored.
 
-    Exit code: 0 after SIGTERM or SIGINT, 1 port or storage taken, 2 CONFIG not valid.
+    Exit code: 0 after SIGTERM or SIGINT, 1 port or storage taken, 2 CONFIG or the web configuration not valid.
     """
+    if systemd_socket and ctx.get_parameter_source("listen") is not ParameterSource.DEFAULT:
+        raise click.UsageError("--web.systemd-socket and --web.listen-address exclude each other", ctx)
     from watchbill.serve import Options  # noqa: PLC0415 - --help needs no exporter
 
     options = Options(
@@ -121,5 +174,8 @@ def run(  # noqa: PLR0917 - click passes options by name
         log_format=log_format,
         location=location,
         allow_mass_delete=allow_mass_delete,
+        web_config=web_config,
+        systemd_socket=systemd_socket,
+        places=_places(ctx, external_url, route_prefix),
     )
     ctx.exit((ctx.find_object(Outside) or Outside()).serve(options))

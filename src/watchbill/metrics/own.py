@@ -19,7 +19,7 @@ from watchbill.domain.results import Reason
 from watchbill.domain.status import STATUS_VALUE
 from watchbill.domain.units import SECOND, Instant
 from watchbill.metrics.exposition import Family, histogram, labels, number, sample, samples
-from watchbill.metrics.sources import DiscoveryNumbers, Sources
+from watchbill.metrics.sources import DiscoveryNumbers, Sources, WebNumbers
 
 OWN_FAMILIES: tuple[Family, ...] = (
     Family("watchbill_service_status", "gauge", "1 up, 0.5 degraded, 0 down; absent while unknown.", ("service",)),
@@ -45,6 +45,10 @@ OWN_FAMILIES: tuple[Family, ...] = (
     Family("watchbill_log_dropped_total", "counter", "Log lines given up because nobody read them in time."),
     Family("watchbill_http_requests_total", "counter", "HTTP requests answered.", ("route", "method", "code")),
     Family("watchbill_http_request_duration_seconds", "histogram", "How long HTTP requests took.", ("route",)),
+    Family("watchbill_web_config_last_reload_successful", "gauge", "1 if the web configuration was good when it was last read."),
+    Family("watchbill_web_config_last_reload_success_timestamp_seconds", "gauge", "When the web configuration that holds was read."),
+    Family("watchbill_web_config_reload_failures_total", "counter", "Readings of the web configuration that were rejected."),
+    Family("watchbill_web_handshake_failures_total", "counter", "Connections to the web that came to nothing in TLS.", ("reason",)),
     Family("watchbill_config_last_reload_successful", "gauge", "1 if the last load of the configuration succeeded."),
     Family("watchbill_config_last_reload_success_timestamp_seconds", "gauge", "When the configuration was last loaded successfully."),
     Family("watchbill_config_info", "gauge", "The running configuration; always 1.", ("digest", "revision")),
@@ -163,6 +167,8 @@ class OwnFamilies:
             yield _single("watchbill_log_dropped_total", self._sources.log().dropped)
         if self._sources.http is not None:
             yield from _http_texts(self._sources)
+        if self._sources.web is not None:
+            yield from _web_texts(self._sources.web())
 
     def _config_texts(self) -> Iterator[tuple[str, str]]:
         reloads = self.reloads
@@ -192,6 +198,15 @@ def _services(declared: Mapping[str, Service]) -> Iterator[str]:
 
 def _single(name: str, value: float) -> tuple[str, str]:
     return name, sample(name, "", value)
+
+
+def _web_texts(numbers: WebNumbers) -> Iterator[tuple[str, str]]:
+    yield _single("watchbill_web_config_last_reload_successful", numbers.successful)
+    yield _single("watchbill_web_config_last_reload_success_timestamp_seconds", numbers.succeeded_at / SECOND)
+    yield _single("watchbill_web_config_reload_failures_total", numbers.failures)
+    if numbers.handshake_failures is not None:
+        name = "watchbill_web_handshake_failures_total"
+        yield name, samples(name, "reason", numbers.handshake_failures.items())
 
 
 def _http_texts(sources: Sources) -> Iterator[tuple[str, str]]:

@@ -8,6 +8,7 @@ from typing import Protocol
 
 from watchbill.board import Histogram
 from watchbill.bus import BusStatistics
+from watchbill.domain.units import Instant
 
 
 class SchedulerNumbers(Protocol):
@@ -81,6 +82,19 @@ class DiscoveryNumbers(Protocol):
     def succeeded_at(self) -> float: ...
 
 
+class WebNumbers(Protocol):
+    """How the last readings of the web configuration went; ``handshake_failures`` by reason, ``None`` without TLS."""
+
+    @property
+    def successful(self) -> bool: ...
+    @property
+    def succeeded_at(self) -> Instant: ...
+    @property
+    def failures(self) -> int: ...
+    @property
+    def handshake_failures(self) -> Mapping[str, int] | None: ...
+
+
 @dataclass(frozen=True, slots=True)
 class Sources:
     """One callable a part; a part that is not there has no families."""
@@ -92,3 +106,4 @@ class Sources:
     log: Callable[[], LogNumbers] | None = None
     http: Callable[[], HttpNumbers] | None = None
     discovery: Callable[[], Mapping[str, DiscoveryNumbers]] | None = None
+    web: Callable[[], WebNumbers] | None = None

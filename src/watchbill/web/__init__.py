@@ -3,9 +3,11 @@
 ``create_app`` makes the ASGI application, ``bind`` takes the addresses, ``serve_web`` answers on them.
 """
 
-from watchbill.web.addresses import bind
+from watchbill.web.addresses import adopt, bind
 from watchbill.web.app import create_app
+from watchbill.web.live import Live, opened
+from watchbill.web.passwords import Passwords
 from watchbill.web.server import serve_web
 from watchbill.web.tally import HttpTally
 
-__all__ = ["HttpTally", "bind", "create_app", "serve_web"]
+__all__ = ["HttpTally", "Live", "Passwords", "adopt", "bind", "create_app", "opened", "serve_web"]

@@ -31,6 +31,42 @@ def bind(addresses: Sequence[str]) -> list[socket.socket]:
     return bound
 
 
+def adopt(descriptors: Sequence[tuple[int, str]]) -> list[socket.socket]:
+    """The listening sockets that the service manager holds open for us (sd_listen_fds(3)): descriptors and their names.
+
+    :raises ListenError: there is none, or one is no listening stream socket.
+    """
+    if not descriptors:
+        raise ListenError(
+            "no socket was handed over: --web.systemd-socket works where systemd starts the service by its .socket unit"
+        )
+    adopted: list[socket.socket] = []
+    try:
+        for descriptor, name in descriptors:
+            adopted.append(_adopted(descriptor, name))
+    except ListenError:
+        for taken in adopted:
+            taken.close()
+        raise
+    return adopted
+
+
+def _adopted(descriptor: int, name: str) -> socket.socket:
+    try:
+        listener = socket.socket(fileno=descriptor)
+        listening = listener.getsockopt(socket.SOL_SOCKET, socket.SO_ACCEPTCONN)
+    except OSError as error:
+        raise ListenError(f"descriptor {descriptor} ({name}) is no socket: {error.strerror}") from error
+    if listener.type != socket.SOCK_STREAM or not listening:
+        listener.close()
+        raise ListenError(
+            f"the socket {name} does not listen for streams; its .socket unit needs ListenStream=, and no Accept="
+        )
+    listener.set_inheritable(False)
+    listener.setblocking(False)
+    return listener
+
+
 def _bind(address: str) -> socket.socket:
     host, port = split_address(address)
     family, where = _resolved(host, port, address)

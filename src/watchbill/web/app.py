@@ -17,15 +17,19 @@ from starlette.types import ASGIApp
 
 from watchbill.domain.errors import WatchbillError
 from watchbill.domain.messages import ConfigReloaded
+from watchbill.domain.places import NOWHERE, Places
 from watchbill.ports import Copies, Offload, ResultRepository
+from watchbill.web.access import Admitted, Prefixed
 from watchbill.web.answers import change_answer, rejection_answer, reload_answer
 from watchbill.web.api import Api
 from watchbill.web.backup import Backups
 from watchbill.web.encoding import encoded, encoded_list, object_of
 from watchbill.web.guard import Guarded, refuse_cross_site
 from watchbill.web.large import Outbox
+from watchbill.web.live import Live
 from watchbill.web.page import landing_page
 from watchbill.web.parts import Parts, Running
+from watchbill.web.passwords import Passwords
 from watchbill.web.reloads import Reloads
 from watchbill.web.tally import CLIENT_GONE, HttpTally, Tallied, our_error
 
@@ -51,11 +55,19 @@ def create_app(
     offload: Offload = _inline,
     enable_lifecycle: bool = False,
     version: str = "",
+    live: Live | None = None,
+    passwords: Passwords | None = None,
+    places: Places = NOWHERE,
 ) -> ASGIApp:
-    """``offload`` takes the encoding of large answers off the event loop."""
-    parts = Parts(running, storage, offload, version, enable_lifecycle, Outbox())
-    app = application(parts, Backups(copies, allowed=enable_lifecycle))
-    return Tallied(Guarded(app), tally=http, monotonic=running.clock.monotonic)
+    """``offload`` takes the encoding of large answers off the event loop. ``live`` says who may ask; by default everybody."""
+    parts = Parts(running, storage, offload, version, enable_lifecycle, Outbox(), places)
+    app: ASGIApp = application(parts, Backups(copies, allowed=enable_lifecycle))
+    monotonic = running.clock.monotonic
+    if live is not None and passwords is not None:
+        app = Admitted(app, live=live, passwords=passwords, monotonic=monotonic)
+    configured = (lambda: live.settings.headers) if live is not None else dict
+    guarded = Guarded(Prefixed(app, prefix=places.prefix), configured=configured)
+    return Tallied(guarded, tally=http, monotonic=monotonic)
 
 
 def application(parts: Parts, backups: Backups) -> FastAPI:

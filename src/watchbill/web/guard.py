@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Mapping
 from urllib.parse import urlsplit
 
 from starlette.datastructures import Headers, MutableHeaders
@@ -24,10 +25,14 @@ PLAIN_HEADERS = {**_HEADERS, "Content-Security-Policy": NOTHING_ALLOWED}
 
 
 class Guarded:
-    """ASGI around ASGI: bounded request bodies, and the same headers on every response."""
+    """ASGI around ASGI: bounded request bodies, and the same headers on every response.
 
-    def __init__(self, app: ASGIApp) -> None:
+    ``configured`` are those of the web configuration; they replace ours, and those of a page.
+    """
+
+    def __init__(self, app: ASGIApp, *, configured: Callable[[], Mapping[str, str]] = dict) -> None:
         self._app = app
+        self._configured = configured
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] != "http":
@@ -37,6 +42,8 @@ class Guarded:
         async def with_headers(message: Message) -> None:
             if message["type"] == "http.response.start":
                 headers = MutableHeaders(scope=message)
+                for name, value in self._configured().items():
+                    headers[name] = value
                 for name, value in PLAIN_HEADERS.items():
                     headers.setdefault(name, value)
             await send(message)

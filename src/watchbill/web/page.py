@@ -44,10 +44,10 @@ def landing_page(parts: Parts, query: Mapping[str, str]) -> Response:
     """``?status=down`` and ``?service=shop`` narrow the table, ``?page=2`` turns it over."""
     running = parts.running
     now = running.clock.now()
-    shown = _Selection(query)
+    shown = _Selection(query, parts.places.links)
     everything = list(running.board.checks.values())
     states = sorted(filter(shown.takes, everything), key=lambda state: _ORDER.index(_status(state)))
-    rows = [_row(state, now) for state in states[shown.start : shown.start + ROWS]]
+    rows = [_row(state, now, parts.places.links) for state in states[shown.start : shown.start + ROWS]]
     body = "".join(
         (
             _head(parts, everything),
@@ -69,7 +69,8 @@ def text(value: str, most: int = 200) -> str:
 class _Selection:
     """Which checks the query string asks for."""
 
-    def __init__(self, query: Mapping[str, str]) -> None:
+    def __init__(self, query: Mapping[str, str], links: str) -> None:
+        self._links = links
         wanted = query.get("status", "")
         self.status = wanted if wanted in _ORDER else None
         self.service = query.get("service") or None
@@ -86,7 +87,7 @@ class _Selection:
         """The address of this selection with something changed; the page starts anew unless it is what changes."""
         wanted = {"status": self.status, "service": self.service, **changed}
         query = urlencode({key: value for key, value in wanted.items() if value})
-        return escape(f"/?{query}" if query else "/")
+        return escape(f"{self._links}/?{query}" if query else f"{self._links}/")
 
 
 def _status(state: CheckState) -> str:
@@ -155,13 +156,15 @@ def _pages(count: int, total: int, shown: _Selection) -> str:
     return f"<p>{before}{shown.start + 1} to {shown.start + count} of {total}{after}</p>"
 
 
-def _row(state: CheckState, now: Instant) -> str:
+def _row(state: CheckState, now: Instant, links: str) -> str:
     check, status = state.check, _status(state)
     service = check.service or ""
-    link = f'<a href="/?{escape(urlencode({"service": service}))}">{text(service)}</a>' if service else ""
+    link = (
+        f'<a href="{links}/?{escape(urlencode({"service": service}))}">{text(service)}</a>' if service else ""
+    )
     return (
         f'<tr class="{status}"><td class="is"><span class="status {status}">{status}</span>{_since(state, now)}</td>'
-        f'<td class="id"><a href="/api/v1/checks/{quote(check.id)}">{text(check.id)}</a> <small>{check.type}</small></td>'
+        f'<td class="id"><a href="{links}/api/v1/checks/{quote(check.id)}">{text(check.id)}</a> <small>{check.type}</small></td>'
         f'<td class="of">{link}</td><td class="long"><bdi>{text(state.target)}</bdi></td>'
         f'<td class="last">{_last(state, now)}</td>'
         f'<td class="n">{_took(state)}</td><td class="n">{_available(state)}</td></tr>'
@@ -209,7 +212,7 @@ def _services(parts: Parts) -> str:
     if not board.services:
         return ""
     rows = "".join(
-        _service_row(name, status, board.declared_services.get(name))
+        _service_row(name, status, board.declared_services.get(name), parts.places.links)
         for name, status in sorted(
             board.services.items(), key=lambda item: (_ORDER.index(item[1].value), item[0])
         )[:ROWS]
@@ -220,9 +223,9 @@ def _services(parts: Parts) -> str:
     )
 
 
-def _service_row(name: str, status: Status, service: Service | None) -> str:
+def _service_row(name: str, status: Status, service: Service | None, links: str) -> str:
     service = service or Service()
-    link = f'<a href="/?{escape(urlencode({"service": name}))}">{text(name)}</a>'
+    link = f'<a href="{links}/?{escape(urlencode({"service": name}))}">{text(name)}</a>'
     return (
         f'<tr class="{status}"><td class="is"><span class="status {status}">{status}</span></td>'
         f'<td class="of">{link}</td><td class="long"><bdi>{text(service.description)}</bdi></td>'
@@ -240,12 +243,12 @@ def _runbook(address: str) -> str:
 
 
 def _foot(parts: Parts, now: Instant) -> str:
-    loaded = parts.running.loaded
+    loaded, links = parts.running.loaded, parts.places.links
     revision = f" · revision {text(loaded.revision[:12])}" if loaded.revision else ""
     return (
-        '</main><footer><p><a href="/metrics">Metrics</a> · <a href="/api/v1/checks">Checks</a> · '
-        '<a href="/api/v1/config">Configuration</a> · <a href="/api/v1/report">Report</a> · '
-        '<a href="/api/v1/openapi.json">API description</a></p>'
+        f'</main><footer><p><a href="{links}/metrics">Metrics</a> · <a href="{links}/api/v1/checks">Checks</a> · '
+        f'<a href="{links}/api/v1/config">Configuration</a> · <a href="{links}/api/v1/report">Report</a> · '
+        f'<a href="{links}/api/v1/openapi.json">API description</a></p>'
         f"<p>Watchbill {text(parts.version)} · configuration {text(loaded.digest)}{revision} · {isoformat(now)}. "
         "Availability is success / (success + failure) of this process's slots; history has more.</p></footer>"
     )

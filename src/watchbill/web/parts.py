@@ -9,6 +9,7 @@ from watchbill.board import Board
 from watchbill.bus import Bus
 from watchbill.clock import Clock
 from watchbill.domain.config import LoadedConfig
+from watchbill.domain.places import NOWHERE, Places
 from watchbill.ports import Offload, ResultRepository
 from watchbill.web.large import Outbox
 
@@ -46,3 +47,4 @@ class Parts:
     version: str
     enable_lifecycle: bool
     outbox: Outbox
+    places: Places = NOWHERE

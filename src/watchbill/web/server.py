@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import socket
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from functools import partial
 from itertools import count
 from typing import Any
 
@@ -17,6 +18,8 @@ from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol, RequestResp
 from watchbill.web.addresses import BACKLOG
 from watchbill.web.backup import MORE_TIME
 from watchbill.web.guard import PLAIN_HEADERS
+from watchbill.web.live import Live
+from watchbill.web.tls import BrokenError, Encrypted, HandshakeError
 
 MOST_CONNECTIONS = 100
 LARGEST_HEAD_BYTES = 64 << 10
@@ -32,15 +35,17 @@ KEEP_ALIVE_SECONDS = 15
 GRACE_SECONDS = 2
 
 
-def _refusal(status: str) -> bytes:
-    lines = [f"HTTP/1.1 {status}", "Content-Length: 0", "Connection: close"]
-    lines += [f"{name}: {value}" for name, value in PLAIN_HEADERS.items()]
-    return "\r\n".join([*lines, "", ""]).encode()
+_BAD_REQUEST = "400 Bad Request"
+_HEAD_TOO_LARGE = "431 Request Header Fields Too Large"
+_BODY_TOO_LARGE = "413 Content Too Large"
+NOT_ENCRYPTED = "This port speaks HTTPS, and this request came in the clear: ask again with https://.\n"
 
 
-_BAD_REQUEST = _refusal("400 Bad Request")
-_HEAD_TOO_LARGE = _refusal("431 Request Header Fields Too Large")
-_BODY_TOO_LARGE = _refusal("413 Content Too Large")
+def _refusal(status: str, headers: Mapping[str, str], body: str = "") -> bytes:
+    lines = [f"HTTP/1.1 {status}", f"Content-Length: {len(body)}", "Connection: close"]
+    lines += ["Content-Type: text/plain"] if body else []
+    lines += [f"{name}: {value}" for name, value in {**PLAIN_HEADERS, **headers}.items()]
+    return "\r\n".join([*lines, "", body]).encode("latin-1")
 
 
 class _RefusedError(Exception):
@@ -54,6 +59,9 @@ class Protocol(HttpToolsProtocol):
     answers 503 to everybody, a liveness probe too, once others have used up the limit; here the oldest connection gives
     way instead, one that waits for no answer first. What one read brings is parsed at a stretch, so it is bounded in
     what costs time: fields, pieces of a body, requests.
+
+    Where the web configuration asks for TLS, the transport that uvicorn sees is that side of it. The deadlines are the same:
+    that of a head begins with the connection, so a handshake counts towards it.
     """
 
     _order = count()
@@ -66,8 +74,19 @@ class Protocol(HttpToolsProtocol):
     _answering: RequestResponseCycle | None = None
     """Of several requests that lie behind each other the one whose turn it is; ``cycle`` is the last of them."""
     age = 0
+    _encrypted: Encrypted | None = None
+    _overdue = False
+    _refused = False
+    _leaving = False
+
+    def __init__(self, *args: Any, live: Live, **how: Any) -> None:
+        super().__init__(*args, **how)
+        self._live = live
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
+        if self._live.context is not None:
+            self._encrypted = Encrypted(self._live.context, transport, self._read_on)
+            transport = self._encrypted
         super().connection_made(transport)
         self.age = next(self._order)
         self._arm(HEAD_SECONDS)
@@ -84,8 +103,49 @@ class Protocol(HttpToolsProtocol):
         # A request holds its connection (MORE_TIME). That would be a ring, with up to 64 KB in it, which only a full
         # collection finds; and that is rare (watchbill.heap).
         self._answering = self.cycle = self.scope = None  # type: ignore[assignment]
+        if self._encrypted is not None and not self._encrypted.established and not self._refused:
+            self._live.handshake_failures["timeout" if self._overdue else "gone"] += 1
+        if self._encrypted is not None:
+            self._encrypted.let_go()
+            self._encrypted = None
 
     def data_received(self, data: bytes) -> None:
+        if self._encrypted is None:
+            self._plain_received(data)
+        elif not self._refused:
+            try:
+                self._encrypted.feed(data)
+            except HandshakeError as error:
+                self._refuse_handshake(self._encrypted, str(error))
+            else:
+                self._read()
+
+    def _read(self) -> None:
+        """Hand on what can be decrypted, until a request asks to wait."""
+        encrypted = self._encrypted
+        if encrypted is None:
+            return
+        try:
+            for part in encrypted.decrypted():
+                self._plain_received(part)
+        except BrokenError:
+            self.transport.abort()
+            return
+        if encrypted.ended:
+            self.transport.close()
+
+    def _read_on(self) -> None:
+        self.loop.call_soon(self._read)
+
+    def _refuse_handshake(self, encrypted: Encrypted, reason: str) -> None:
+        self._refused = True
+        self._live.handshake_failures[reason] += 1
+        if reason == "plaintext":
+            answer = _refusal(_BAD_REQUEST, self._live.settings.headers, NOT_ENCRYPTED)
+            encrypted.write_in_the_clear(answer)
+        encrypted.close()
+
+    def _plain_received(self, data: bytes) -> None:
         if self._deadline is None:
             self._arm(HEAD_SECONDS)
         self._message_ended = False
@@ -110,6 +170,8 @@ class Protocol(HttpToolsProtocol):
         if self.idle:  # else the deadline is that of the request that is being answered
             self._arm(RESPONSE_SECONDS)
         super().on_headers_complete()
+        if self._leaving:
+            self.cycle.keep_alive = False
         self.scope["extensions"] = {MORE_TIME: {"from_now": self._arm}}
 
     def on_body(self, body: bytes) -> None:
@@ -127,10 +189,10 @@ class Protocol(HttpToolsProtocol):
     def send_400_response(self, msg: str) -> None:
         """Refuse what came and hang up. Into a response that has begun nothing is written."""
         if self._answering is None or self.idle or not self._answering.response_started:
-            self.transport.write(self._refusal)
+            self.transport.write(_refusal(self._refusal, self._live.settings.headers))
         self.transport.close()
 
-    def _refuse(self, refusal: bytes) -> None:
+    def _refuse(self, refusal: str) -> None:
         self._refusal = refusal
         raise _RefusedError
 
@@ -147,6 +209,17 @@ class Protocol(HttpToolsProtocol):
         """No request is being answered."""
         return self.cycle is None or self.cycle.response_complete
 
+    def shutdown(self) -> None:
+        """The process ends. Who has connected and not asked yet may ask once, for as long as others have to end."""
+        if self._answering is None:
+            self._leaving = True
+        else:
+            super().shutdown()
+
+    def make_anew(self) -> None:
+        """The client is to connect again; what is being answered is answered first."""
+        super().shutdown()
+
     def give_way(self) -> None:
         self.connections.discard(self)
         self.transport.abort()
@@ -162,7 +235,11 @@ class Protocol(HttpToolsProtocol):
 
     def _arm(self, seconds: float) -> None:
         self._disarm()
-        self._deadline = self.loop.call_later(seconds, self.transport.abort)
+        self._deadline = self.loop.call_later(seconds, self._too_late)
+
+    def _too_late(self) -> None:
+        self._overdue = True
+        self.transport.abort()
 
     def _disarm(self) -> None:
         if self._deadline is not None:
@@ -175,13 +252,16 @@ async def serve_web(
     sockets: Sequence[socket.socket],
     *,
     shutdown: anyio.Event,
+    live: Live | None = None,
     task_status: TaskStatus[None] = anyio.TASK_STATUS_IGNORED,
 ) -> None:
     """Answer on these sockets until ``shutdown``, or until cancelled; they are closed then.
 
-    Requests in flight have two seconds to end. Started means listening.
+    Requests in flight have two seconds to end. Started means listening. ``live`` says whether to encrypt, and how.
     """
-    server = uvicorn.Server(_config(app))
+    live = live or Live()
+    server = uvicorn.Server(_config(app, live))
+    live.on_new_context = partial(_have_made_anew, server)
     server.config.load()
     server.lifespan = server.config.lifespan_class(server.config)
     await server.startup(sockets=list(sockets))
@@ -198,10 +278,17 @@ async def serve_web(
                 connection.transport.abort()
 
 
-def _config(app: ASGIApp) -> uvicorn.Config:
+def _have_made_anew(server: uvicorn.Server) -> None:
+    """Idle connections are closed, the others once they have their answer."""
+    for connection in list(server.server_state.connections):
+        if isinstance(connection, Protocol):
+            connection.make_anew()
+
+
+def _config(app: ASGIApp, live: Live) -> uvicorn.Config:
     return uvicorn.Config(
         app,
-        http=Protocol,
+        http=partial(Protocol, live=live),  # type: ignore[arg-type] # called, never derived from
         ws="none",
         lifespan="off",
         log_config=None,
