@@ -18,11 +18,12 @@ from watchbill.domain.errors import WatchbillError
 from watchbill.domain.fields import Service
 from watchbill.domain.history import Coverage, StoredResult
 from watchbill.domain.messages import ConfigReloaded, Event, RecordHeartbeat, ReloadConfig
+from watchbill.domain.places import NOWHERE, Places
 from watchbill.domain.plan import Change, FieldChange, Plan
 from watchbill.metrics import Metrics
 from watchbill.ports import Copies
 from watchbill.testing import inline
-from watchbill.web import HttpTally, create_app
+from watchbill.web import HttpTally, Live, Passwords, create_app
 from watchbill.web.app import application
 from watchbill.web.backup import Backups
 from watchbill.web.parts import Parts
@@ -78,6 +79,8 @@ class Site:
     copies: Copies | None = None
     location: str = ""
     lifecycle: bool = True
+    live: Live | None = None
+    places: Places = NOWHERE
     rejection: Exception | None = None
     is_ready: bool = True
     is_healthy: bool = True
@@ -94,6 +97,9 @@ class Site:
             offload=inline,
             enable_lifecycle=self.lifecycle,
             version="1.2.3",
+            live=self.live,
+            passwords=Passwords(b"k" * 32, inline),
+            places=self.places,
         )
 
     @property

@@ -38,7 +38,7 @@ class WebValues:
     def mapping(
         self, node: Node | None, under: str, known: Collection[str] = (), *, what: str = "key"
     ) -> dict[str, Node]:
-        """The values of a mapping by name; without ``known`` any name will do."""
+        """The values of a mapping by name, without those of nothing; without ``known`` any name will do, and all are there."""
         if node is None or node.value is None:
             return {}
         self.places[under] = node
@@ -53,7 +53,7 @@ class WebValues:
             if known and name not in known:
                 near = suggestion(name, known) or f"; known are {', '.join(known)}"
                 self.tell(key, f"unknown {what} {shown_key(name)}{near}", place)
-            elif value.value is not None:
+            elif value.value is not None or not known:
                 found[name] = self.places[place] = value
         return found
 
@@ -68,6 +68,8 @@ class WebValues:
                 return str(truth).lower()
             case int(number):
                 return str(number)
+            case None:
+                return ""
         self.tell(node, f"{name or key.rpartition('.')[2]} must be text, got {described(node)}", key)
         return ""
 

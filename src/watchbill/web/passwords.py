@@ -54,7 +54,7 @@ class Passwords:
         known = users.get(name)
         stored = self._hash_of_somebody(users, name) if known is None else known
         digest = self._digest(name, password, stored)
-        if self._right.has(digest):
+        if known is not None and self._right.has(digest):
             return Verdict.RIGHT
         if self._wrong.has(digest):
             return Verdict.WRONG
@@ -76,9 +76,10 @@ class Passwords:
         return hmac.digest(self._secret, b"".join(b"%d:%s" % (len(part), part) for part in parts), "sha256")
 
     async def _computed(self, password: bytes, stored: str, address: str) -> bool | None:
-        turn = self._turns.setdefault(address, _Turn())
+        turn = self._turns.get(address) or _Turn()
         if self._waiting >= MOST_WAITING or turn.waiting >= MOST_WAITING_AN_ADDRESS:
             return None
+        self._turns[address] = turn
         self._waiting += 1
         turn.waiting += 1
         try:
