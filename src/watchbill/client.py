@@ -8,6 +8,7 @@ a :class:`ServerError` whose one line says what to do next. It reads no clock an
 from __future__ import annotations
 
 import hmac
+import ssl
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from types import TracebackType
@@ -17,6 +18,7 @@ from urllib.parse import urlsplit
 import httpx2
 from pydantic import SecretStr, TypeAdapter, ValidationError
 
+from watchbill.domain.access import HttpAccess
 from watchbill.domain.errors import WatchbillError
 from watchbill.domain.history import Coverage
 from watchbill.domain.plan import Plan
@@ -33,6 +35,8 @@ COPYING = httpx2.Timeout(TIMEOUT_SECONDS, read=3_600.0)
 """A backup is copied before its first byte is sent: some seconds for ten million rows."""
 MOST_BYTES_PER_REQUEST = 48 << 10
 COMPARE_ATTEMPTS = 5
+NO_ACCESS = HttpAccess()
+_TO_BE_LET_IN = "pass other ones, as basic_auth in --http.config.file FILE or as https://USER:PASSWORD@HOST"
 NOT_SETTINGS = frozenset({"digest", "revision", "location", "version", "checks", "moved", "files"})
 
 Wait = Callable[[float], None]
@@ -103,13 +107,22 @@ class Client:
     """
 
     def __init__(
-        self, server: str = DEFAULT_SERVER, *, transport: httpx2.BaseTransport | None = None
+        self,
+        server: str = DEFAULT_SERVER,
+        *,
+        transport: httpx2.BaseTransport | None = None,
+        access: HttpAccess = NO_ACCESS,
+        tls: ssl.SSLContext | None = None,
     ) -> None:
         base, auth = _base(server)
         self.server = base
+        named = auth is None and access.authorization
+        self._how: dict[str, Any] = {"extensions": {"sni_hostname": access.server_name}} if access.server_name else {}
         self._http = httpx2.Client(
             base_url=base,
-            auth=auth,
+            auth=auth or ((access.user, access.password) if access.user else None),
+            headers={"Authorization": access.authorization} if named else None,
+            verify=True if tls is None else tls,
             transport=transport,
             trust_env=False,
             timeout=TIMEOUT_SECONDS,
@@ -189,7 +202,7 @@ class Client:
         """
         query = {"allow_mass_delete": "true"} if allow_mass_delete else {}
         response = self._send("POST", "/-/reload", params=query, timeout=PATIENT_SECONDS)
-        if response.status_code in {403, 404, 405}:
+        if response.status_code in {403, 405}:
             raise ServerError(
                 f"{self.server} takes no reload over HTTP; start it with --web.enable-lifecycle, or send it SIGHUP"
             )
@@ -203,7 +216,7 @@ class Client:
         :raises ServerError: none can be taken, or it broke off.
         """
         try:
-            with self._http.stream("POST", "/api/v1/backup", timeout=COPYING) as response:
+            with self._http.stream("POST", "/api/v1/backup", timeout=COPYING, **self._how) as response:
                 if response.status_code != 200:
                     response.read()
                     self._answer(response)
@@ -236,7 +249,7 @@ class Client:
     def _send(self, method: str, path: str, **how: Any) -> httpx2.Response:
         headers = {"Accept": "application/json"}
         try:
-            return self._http.request(method, path, headers=headers, **how)
+            return self._http.request(method, path, headers=headers, **self._how, **how)
         except httpx2.TransportError as error:
             raise _lost(self.server, path, error) from None
 
@@ -245,6 +258,10 @@ class Client:
             answer = response.json()
         except (ValueError, RecursionError):
             answer = None
+        if response.status_code == 401:
+            raise ServerError(f"{self.server} wants a user and a password; {_TO_BE_LET_IN}")
+        if response.status_code == 400 and "speaks HTTPS" in response.text:
+            raise ServerError(f"{self.server} speaks HTTPS; write https:// instead")
         if response.status_code >= 400:
             said = answer.get("error") if isinstance(answer, dict) else None
             raise ServerError(
@@ -279,6 +296,9 @@ def _base(server: str) -> tuple[str, tuple[str, str] | None]:
 
 
 def _lost(server: str, path: str, error: httpx2.TransportError) -> UnreachableError:
+    refused = _refused_by_tls(str(error))
+    if refused:
+        return UnreachableError(f"{server} {refused}")
     if isinstance(error, httpx2.TimeoutException):
         return UnreachableError(f"{server} did not answer {path} in time; is it overloaded?")
     if isinstance(error, httpx2.RemoteProtocolError):
@@ -287,6 +307,19 @@ def _lost(server: str, path: str, error: httpx2.TransportError) -> UnreachableEr
         f"no exporter answers at {server} ({_why(error)}); "
         "start one with `watchbill run CONFIG`, or name another address"
     )
+
+
+def _refused_by_tls(said: str) -> str:
+    """What to do about a handshake that failed, or nothing where it was something else."""
+    reason = said.partition("certificate verify failed: ")[2].rpartition(" (_ssl.c")[0]
+    if reason:
+        what = "its authority as tls_config: {ca_file: ...}"
+        if "ostname mismatch" in reason or "address mismatch" in reason:
+            what = "the name in it as tls_config: {server_name: ...}"
+        return f"shows a certificate that is not trusted here ({reason}); name {what} in --http.config.file"
+    if ("alert" in said and "certificate" in said) or "alert unknown ca" in said:
+        return "lets in certain certificates only; name yours as tls_config: {cert_file: ..., key_file: ...} in --http.config.file"
+    return "speaks no HTTPS; write http:// instead" if "wrong version number" in said.lower() else ""
 
 
 def _why(error: Exception) -> str:

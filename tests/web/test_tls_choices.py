@@ -5,9 +5,9 @@ from __future__ import annotations
 import ssl
 from dataclasses import replace
 
-import anyio
 import pytest
 import trustme
+from anyio.streams.tls import TLSAttribute
 from tests.web.certificates import authority, client_context, live_tls, server_party, tls_settings
 from tests.web.test_server import serving
 from tests.web.test_tls import connected, gets_in
@@ -36,7 +36,7 @@ def anyio_backend() -> tuple[str, dict[str, bool]]:
 
 async def _negotiated(live: Live, client: ssl.SSLContext | None = None) -> tuple[str, str]:
     async with serving(live) as served, connected(served, client) as stream:
-        name, version, _ = stream.extra(anyio.streams.tls.TLSAttribute.cipher)
+        name, version, _ = stream.extra(TLSAttribute.cipher)
         return str(name), str(version)
 
 

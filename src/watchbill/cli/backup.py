@@ -7,9 +7,9 @@ from pathlib import Path
 
 import click
 
+from watchbill.cli.exporter import access_option, open_client
 from watchbill.cli.options import server_option
 from watchbill.cli.terminal import count, plain, say
-from watchbill.client import Client
 from watchbill.domain.errors import StorageError, StorageLockedError
 from watchbill.storage.duckdb_disk import sync
 from watchbill.storage.duckdb_examination import Examination, examine
@@ -21,9 +21,10 @@ UNREADABLE = frozenset({"damaged", "unusable", "empty"})
 @click.command()
 @click.argument("target", type=click.Path(path_type=Path))
 @server_option("The running exporter, whose history is copied.")
+@access_option()
 @click.option("--force", is_flag=True, help="Replace TARGET where it exists.")
 @click.pass_context
-def backup(ctx: click.Context, target: Path, server: str, *, force: bool) -> None:
+def backup(ctx: click.Context, target: Path, server: str, http_config: str, *, force: bool) -> None:
     """Copy the running exporter's history into the file TARGET, while it goes on, and check the copy.
 
     It must run with --web.enable-lifecycle. To restore, start an exporter with --storage TARGET (or a copy of it).
@@ -36,7 +37,7 @@ def backup(ctx: click.Context, target: Path, server: str, *, force: bool) -> Non
         ctx.exit(1)
     try:
         with file.replaced():
-            rows, found = _received(server, file.path)
+            rows, found = _received(server, http_config, file.path)
     except StorageLockedError as error:
         say(
             f"watchbill: {plain(target)}: in use by process {error.pid}, whose history it is; name another file"
@@ -52,11 +53,11 @@ def backup(ctx: click.Context, target: Path, server: str, *, force: bool) -> Non
     )
 
 
-def _received(server: str, target: Path) -> tuple[int, Examination]:
+def _received(server: str, http_config: str, target: Path) -> tuple[int, Examination]:
     """How many rows were sent, and the copy, looked at before it takes its name."""
     part = target.with_name(target.name + ".part")
     try:
-        rows = _sent(server, part)
+        rows = _sent(server, http_config, part)
         found = examine(str(part))
         if problem := _problem(found, rows):
             raise StorageError(f"{target}: {problem}; not kept")
@@ -68,12 +69,12 @@ def _received(server: str, target: Path) -> tuple[int, Examination]:
     return rows, found
 
 
-def _sent(server: str, part: Path) -> int:
+def _sent(server: str, http_config: str, part: Path) -> int:
     """Write what the exporter sends; how many rows it says that is. Only its owner may read it."""
     part.unlink(missing_ok=True)
     descriptor = os.open(part, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
     with os.fdopen(descriptor, "wb") as file:
-        with Client(server) as client:
+        with open_client(server, http_config) as client:
             rows = client.backup(file.write)
         file.flush()
         os.fsync(file.fileno())

@@ -12,6 +12,7 @@ from pydantic import SecretStr
 
 from watchbill.cli.alike import with_known_files, with_unresolved, without_root
 from watchbill.cli.difference import Difference, as_json, as_markdown, as_text
+from watchbill.cli.exporter import access_option, open_client
 from watchbill.cli.outside import Outside
 from watchbill.client import DEFAULT_SERVER, Client
 from watchbill.domain.config import LoadedConfig
@@ -33,6 +34,7 @@ CHANGES = 2
     show_envvar=True,
     help="The running exporter, or another configuration (in a CI: the target branch's).",
 )
+@access_option()
 @click.option(
     "--format",
     "form",
@@ -48,14 +50,20 @@ CHANGES = 2
 )
 @click.pass_context
 def plan(  # noqa: PLR0917 - click passes options by name
-    ctx: click.Context, config: str, against: str, form: str, detailed_exitcode: bool, no_secrets: bool
+    ctx: click.Context,
+    config: str,
+    against: str,
+    http_config: str,
+    form: str,
+    detailed_exitcode: bool,
+    no_secrets: bool,
 ) -> None:
     """Show what CONFIG would change: checks with their differing fields, load, rows and series.
 
     Exit code: 0, or with --detailed-exitcode 2 where there are changes; 1 for every error.
     """
     outside = ctx.find_object(Outside) or Outside()
-    difference = _difference(outside, config, against, secrets=not no_secrets)
+    difference = _difference(outside, config, against, http_config, secrets=not no_secrets)
     match form:
         case "text":
             click.echo(as_text(difference))
@@ -67,27 +75,29 @@ def plan(  # noqa: PLR0917 - click passes options by name
         ctx.exit(CHANGES)
 
 
-def _difference(outside: Outside, config: str, against: str, *, secrets: bool) -> Difference:
+def _difference(
+    outside: Outside, config: str, against: str, http_config: str, *, secrets: bool
+) -> Difference:
     loaded = outside.load(config, resolve_secrets=secrets)
     desired = _specs(loaded, config, secrets=secrets)
     if "://" in against:
-        return _against_exporter(outside, loaded, desired, against, secrets=secrets)
+        with open_client(against, http_config) as client:
+            return _against_exporter(outside, loaded, desired, client, secrets=secrets)
     other = outside.load(against, resolve_secrets=secrets)
     actual = _specs(other, against, secrets=secrets)
     return _compared(loaded, desired, actual, _settings(other), secrets=secrets)
 
 
 def _against_exporter(
-    outside: Outside, loaded: LoadedConfig, desired: Mapping[str, Spec], server: str, *, secrets: bool
+    outside: Outside, loaded: LoadedConfig, desired: Mapping[str, Spec], client: Client, *, secrets: bool
 ) -> Difference:
-    with Client(server) as client:
-        running = client.config()
-        here = _by_running_id(desired, running.specs, loaded.config.moved)
-        actual: Mapping[str, Spec] = with_known_files(running.specs, here)
-        if not secrets:
-            actual = with_unresolved(actual, here)
-            here = {check_id: _literal_only(spec) for check_id, spec in here.items()}
-        actual = _with_secrets(outside, client, here, actual)
+    running = client.config()
+    here = _by_running_id(desired, running.specs, loaded.config.moved)
+    actual: Mapping[str, Spec] = with_known_files(running.specs, here)
+    if not secrets:
+        actual = with_unresolved(actual, here)
+        here = {check_id: _literal_only(spec) for check_id, spec in here.items()}
+    actual = _with_secrets(outside, client, here, actual)
     return _compared(loaded, desired, actual, running.settings, secrets=secrets)
 
 

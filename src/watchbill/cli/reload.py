@@ -7,24 +7,26 @@ from dataclasses import replace
 import click
 
 from watchbill.cli.difference import Difference, coloured_lines
+from watchbill.cli.exporter import access_option, open_client
 from watchbill.cli.options import server_option
 from watchbill.cli.terminal import plain, say
-from watchbill.client import Client, Reload, ReloadRejectedError, RunningConfig
+from watchbill.client import Reload, ReloadRejectedError, RunningConfig
 from watchbill.domain.plan import Change, FieldChange, Plan, diff
 
 
 @click.command()
 @server_option("The running exporter.")
+@access_option()
 @click.option("--allow-mass-delete", is_flag=True, help="Even if it deletes more than half of the checks.")
 @click.pass_context
-def reload(ctx: click.Context, server: str, allow_mass_delete: bool) -> None:
+def reload(ctx: click.Context, server: str, http_config: str, allow_mass_delete: bool) -> None:
     """Ask the running exporter to read its configuration again, and print what changed.
 
     It must run with --web.enable-lifecycle. A configuration that is not valid changes nothing.
 
     Exit code: 0 reloaded, 1 not.
     """
-    with Client(server) as client:
+    with open_client(server, http_config) as client:
         before = client.config()
         try:
             done = client.reload(allow_mass_delete=allow_mass_delete)

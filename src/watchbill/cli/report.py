@@ -12,10 +12,10 @@ from typing import Any
 
 import click
 
+from watchbill.cli.exporter import access_option, open_client
 from watchbill.cli.options import server_option
 from watchbill.cli.outside import Outside
 from watchbill.cli.terminal import count, paint, plain, say, seconds, table
-from watchbill.client import Client
 from watchbill.domain.history import Coverage
 from watchbill.domain.units import isoformat, parse_duration, to_instant, to_micros
 
@@ -55,6 +55,7 @@ class Line:
 
 @click.command()
 @server_option("The running exporter, whose history is asked.")
+@access_option()
 @click.option(
     "--since",
     default="24h",
@@ -73,7 +74,7 @@ class Line:
 )
 @click.pass_context
 def report(  # noqa: PLR0917 - click passes options by name
-    ctx: click.Context, server: str, since: str, until: str, by: str, form: str
+    ctx: click.Context, server: str, http_config: str, since: str, until: str, by: str, form: str
 ) -> None:
     """Print uptime, coverage, every slot by how it ended, and latency.
 
@@ -86,7 +87,7 @@ def report(  # noqa: PLR0917 - click passes options by name
     start, end = _instant(since, now, "--since"), _instant(until, now, "--until")
     if start >= end:
         raise click.UsageError("--since must be before --until")
-    with Client(server) as client:
+    with open_client(server, http_config) as client:
         rows = client.report(since=start, until=end)
     found = [_of_check(row) for row in rows] if by == "check" else _of_services(rows)
     click.echo(_FORMS[form](found, (isoformat(start), isoformat(end)), by), nl=form != "csv")
