@@ -46,3 +46,23 @@ def test_the_watchdog_is_told_twice_as_often_as_it_asks(
     monkeypatch.setenv("WATCHDOG_USEC", micros)
     monkeypatch.setenv("WATCHDOG_PID", str(os.getpid()) if pid == "own" else pid)
     assert systemd.watchdog_seconds() == expected
+
+
+def test_sockets_are_taken_once_and_only_by_the_process_they_are_meant_for(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setenv("LISTEN_PID", str(os.getpid()))
+    monkeypatch.setenv("LISTEN_FDS", "3")
+    monkeypatch.setenv("LISTEN_FDNAMES", "web:admin")
+    assert systemd.listen_descriptors() == [(3, "web"), (4, "admin"), (5, "unknown")]
+    assert not {"LISTEN_PID", "LISTEN_FDS", "LISTEN_FDNAMES"} & os.environ.keys()
+    assert systemd.listen_descriptors() == []
+
+
+@pytest.mark.parametrize(
+    ("pid", "number"), [("1", "1"), ("", "1"), ("own", ""), ("own", "x"), ("own", "0"), ("own", "-1")]
+)
+def test_no_sockets_are_no_error(pid: str, number: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("LISTEN_PID", str(os.getpid()) if pid == "own" else pid)
+    monkeypatch.setenv("LISTEN_FDS", number)
+    assert systemd.listen_descriptors() == []

@@ -316,6 +316,7 @@ def _sources(
         log=outside.log,
         http=outside.http,
         discovery=discovery,
+        web=outside.web,
     )
 
 

@@ -36,7 +36,7 @@ COPYING = httpx2.Timeout(TIMEOUT_SECONDS, read=3_600.0)
 MOST_BYTES_PER_REQUEST = 48 << 10
 COMPARE_ATTEMPTS = 5
 NO_ACCESS = HttpAccess()
-_TO_BE_LET_IN = "pass other ones, as basic_auth in --http.config.file FILE or as https://USER:PASSWORD@HOST"
+_TO_BE_LET_IN = "pass them as basic_auth in --http.config.file FILE, or as in https://USER:PASSWORD@HOST"
 NOT_SETTINGS = frozenset({"digest", "revision", "location", "version", "checks", "moved", "files"})
 
 Wait = Callable[[float], None]
@@ -117,7 +117,9 @@ class Client:
         base, auth = _base(server)
         self.server = base
         named = auth is None and access.authorization
-        self._how: dict[str, Any] = {"extensions": {"sni_hostname": access.server_name}} if access.server_name else {}
+        self._how: dict[str, Any] = (
+            {"extensions": {"sni_hostname": access.server_name}} if access.server_name else {}
+        )
         self._http = httpx2.Client(
             base_url=base,
             auth=auth or ((access.user, access.password) if access.user else None),
@@ -202,7 +204,7 @@ class Client:
         """
         query = {"allow_mass_delete": "true"} if allow_mass_delete else {}
         response = self._send("POST", "/-/reload", params=query, timeout=PATIENT_SECONDS)
-        if response.status_code in {403, 405}:
+        if response.status_code in {403, 404, 405} and "everything lies below" not in response.text:
             raise ServerError(
                 f"{self.server} takes no reload over HTTP; start it with --web.enable-lifecycle, or send it SIGHUP"
             )
@@ -259,7 +261,9 @@ class Client:
         except (ValueError, RecursionError):
             answer = None
         if response.status_code == 401:
-            raise ServerError(f"{self.server} wants a user and a password; {_TO_BE_LET_IN}")
+            sent = "authorization" in response.request.headers
+            wanted = "another user or password" if sent else "a user and a password"
+            raise ServerError(f"{self.server} wants {wanted}; {_TO_BE_LET_IN}")
         if response.status_code == 400 and "speaks HTTPS" in response.text:
             raise ServerError(f"{self.server} speaks HTTPS; write https:// instead")
         if response.status_code >= 400:

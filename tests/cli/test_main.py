@@ -175,6 +175,10 @@ def test_every_option_of_run_has_its_variable() -> None:
     }
     assert found == {
         "listen": "WATCHBILL_WEB_LISTEN_ADDRESS",
+        "systemd_socket": "WATCHBILL_WEB_SYSTEMD_SOCKET",
+        "web_config": "WATCHBILL_WEB_CONFIG_FILE",
+        "external_url": "WATCHBILL_WEB_EXTERNAL_URL",
+        "route_prefix": "WATCHBILL_WEB_ROUTE_PREFIX",
         "enable_lifecycle": "WATCHBILL_WEB_ENABLE_LIFECYCLE",
         "storage": "WATCHBILL_STORAGE",
         "reload_on": "WATCHBILL_RELOAD_ON",

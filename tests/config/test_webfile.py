@@ -360,7 +360,7 @@ def test_what_is_read_is_what_was_written(folder: Path) -> None:
     settings = web.load()
     assert settings.tls is not None
     assert settings.tls.client_auth == "RequireAnyClientCert"
-    assert settings.tls.allowed_sans == {"a", "b"}
+    assert settings.tls.allowed_sans == frozenset("ab")
     assert settings.headers == {"X-XSS-Protection": "0"}
     assert settings.users == {"alice": HASH}
     assert settings.rate_limit == RateLimit(0.25, 3)

@@ -94,3 +94,40 @@ def test_no_right_is_left_but_the_one_that_icmp_needs() -> None:
     }
     assert service["StateDirectory"] == ["watchbill"]
     assert service["ProtectSystem"] == ["strict"]
+
+
+# --- the socket ---------------------------------------------------------------------------------------
+
+SOCKET, DROP_IN = UNIT.with_name("watchbill.socket"), UNIT.with_name("socket.conf")
+
+
+@pytest.fixture
+def socket_units(unit: Path) -> list[Path]:
+    """The socket beside the service with its drop-in, as they are installed."""
+    folder = unit.with_name(f"{unit.name}.d")
+    folder.mkdir()
+    (folder / "socket.conf").write_text(DROP_IN.read_text().replace(PROGRAM, sys.executable))
+    copy = unit.with_name(SOCKET.name)
+    copy.write_text(SOCKET.read_text())
+    return [copy, unit]
+
+
+def test_systemd_has_nothing_to_say_against_the_socket_and_its_drop_in(socket_units: list[Path]) -> None:
+    assert analyze("verify", "--man=no", "--recursive-errors=no", *map(str, socket_units)) == ""
+
+
+def test_systemd_would_say_so_if_the_drop_in_were_misspelt(socket_units: list[Path]) -> None:
+    drop_in = socket_units[1].with_name("watchbill.service.d") / "socket.conf"
+    drop_in.write_text(drop_in.read_text().replace("Requires=", "Require="))
+    with pytest.raises(AssertionError, match="Require"):
+        analyze("verify", "--man=no", "--recursive-errors=no", *map(str, socket_units))
+
+
+def test_the_drop_in_starts_what_the_unit_does_but_for_the_address() -> None:
+    [own] = settings()["ExecStart"]
+    emptied, command = [
+        line.partition("=")[2] for line in DROP_IN.read_text().splitlines() if line.startswith("ExecStart=")
+    ]
+    assert emptied == ""
+    assert command == own.replace("--web.listen-address 127.0.0.1:9876", "--web.systemd-socket")
+    assert "ListenStream=127.0.0.1:9876" in SOCKET.read_text()

@@ -134,7 +134,7 @@ def _run(loaded: LoadedConfig, sent: dict[str, Check], path: Path) -> Iterator[C
 
 def _planned(loaded: LoadedConfig, sent: dict[str, Check], path: Path) -> Iterator[str]:
     """Against itself, nothing changes."""
-    difference = _difference(Outside(environ=ENVIRON), str(path), str(path), secrets=True)
+    difference = _difference(Outside(environ=ENVIRON), str(path), str(path), "", secrets=True)
     if not difference.empty:
         yield f"a plan against itself changes {difference.plan.changed or difference}"
 

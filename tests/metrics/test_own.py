@@ -32,6 +32,7 @@ from watchbill.domain.results import Failure, Reason
 from watchbill.domain.units import SECOND
 from watchbill.metrics import OWN_FAMILIES, Metrics, Sources
 from watchbill.testing import virtual_clock
+from watchbill.web.live import WebStatistics
 from watchbill.web.tally import HttpTally
 
 
@@ -78,6 +79,7 @@ def full_metrics(board: Board | None = None, clock: FixedClock | None = None) ->
         log=lambda: numbers,
         http=tally.statistics,
         discovery=lambda: {"pods": Block(7, 2, 1, 3, 4, 1_700_000_000.5)},
+        web=lambda: WebStatistics(False, 9 * SECOND, 2, {"timeout": 3}),
     )
     return Metrics(board or Board(), clock or FixedClock(), sources, version="1.2.3")
 
@@ -105,6 +107,9 @@ def test_each_part_s_numbers_are_shown() -> None:
         "watchbill_schedule_delay_seconds_count": 1,
         "watchbill_event_loop_lag_seconds_sum": 0.1,
         "watchbill_log_dropped_total": 5,
+        "watchbill_web_config_last_reload_successful": 0,
+        "watchbill_web_config_last_reload_success_timestamp_seconds": 9,
+        "watchbill_web_config_reload_failures_total": 2,
         "watchbill_clock_drift_seconds": -0.0015,
     }
     assert {name: values_of(metrics, name) for name in expected} == {
@@ -120,6 +125,10 @@ def test_each_part_s_numbers_are_shown() -> None:
     }
     assert {name: values_of(metrics, name) for name in blocks} == blocks
     assert values_of(metrics, "watchbill_handler_errors_total") == {("Board.probed",): 0, ("broken",): 4}
+
+
+def test_handshakes_that_fail_are_counted_by_reason() -> None:
+    assert values_of(full_metrics(), "watchbill_web_handshake_failures_total") == {("timeout",): 3}
 
 
 def test_requests_are_counted_by_code_method_and_route() -> None:

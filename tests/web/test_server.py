@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import gc
+import os
 import signal
 import socket
 import subprocess
 import sys
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager, suppress
+from pathlib import Path
 from textwrap import dedent
 
 import anyio
@@ -18,7 +20,7 @@ from starlette.types import Receive, Scope, Send
 
 from watchbill.domain.errors import ListenError
 from watchbill.web import Live, bind, serve_web, server
-from watchbill.web.addresses import split_address
+from watchbill.web.addresses import adopt, split_address
 
 pytestmark = pytest.mark.anyio
 HANG_GUARD_SECONDS = 20
@@ -518,3 +520,68 @@ def test_no_host_means_every_interface_and_several_addresses_are_taken() -> None
         for listener in (everywhere, loopback):
             with socket.create_connection(("127.0.0.1", listener.getsockname()[1]), timeout=5):
                 pass
+
+
+# --- sockets that are handed over ---------------------------------------------------------------------
+
+
+def test_sockets_that_listen_are_adopted_whatever_their_family(tmp_path: Path) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as tcp, socket.socket(socket.AF_UNIX) as unix:
+        unix.bind(str(tmp_path / "web.sock"))
+        unix.listen()
+        descriptors = [os.dup(tcp.fileno()), os.dup(unix.fileno())]
+        adopted = adopt([(descriptors[0], "web"), (descriptors[1], "local")])
+        assert [each.family for each in adopted] == [socket.AF_INET, socket.AF_UNIX]
+        assert [each.getsockname() for each in adopted] == [tcp.getsockname(), unix.getsockname()]
+        for each in adopted:
+            assert not each.get_inheritable()
+            each.close()
+
+
+def test_what_cannot_be_served_on_is_told_and_the_others_are_closed() -> None:
+    with pytest.raises(ListenError, match="no socket was handed over"):
+        adopt([])
+    with (
+        socket.create_server(("127.0.0.1", 0)) as good,
+        socket.socket() as deaf,
+        socket.socket(type=socket.SOCK_DGRAM) as udp,
+    ):
+        for bad in (deaf, udp):
+            taken = os.dup(good.fileno())
+            with pytest.raises(ListenError, match="the socket metrics does not listen for streams"):
+                adopt([(taken, "web"), (os.dup(bad.fileno()), "metrics")])
+            with pytest.raises(OSError, match="Bad file descriptor"):
+                os.fstat(taken)
+    with open(os.devnull, "rb") as file, pytest.raises(ListenError, match=r"\(web\) is no socket"):
+        adopt([(file.fileno(), "web")])
+
+
+async def test_a_unix_socket_is_served_like_any_other(tmp_path: Path) -> None:
+    path = str(tmp_path / "web.sock")
+    listener = socket.socket(socket.AF_UNIX)
+    listener.bind(path)
+    listener.listen()
+    listener.setblocking(False)
+    stop = anyio.Event()
+    with anyio.fail_after(HANG_GUARD_SECONDS):
+        async with anyio.create_task_group() as group:
+
+            async def run(*, task_status: TaskStatus[None]) -> None:
+                await serve_web(App(), [listener], shutdown=stop, task_status=task_status)
+
+            await group.start(run)
+            async with await anyio.connect_unix(path) as stream:
+                await stream.send(REQUEST)
+                assert (await stream.receive()).startswith(b"HTTP/1.1 200")
+            stop.set()
+
+
+async def test_who_has_connected_before_the_end_may_still_ask_once() -> None:
+    async with serving() as served, await served.connect() as early, await served.connect() as idle:
+        await idle.send(REQUEST)
+        assert await answered(idle)
+        served.shutdown.set()
+        assert await rest_of(idle) == b""  # it had its turn
+        await early.send(REQUEST)
+        assert (await rest_of(early)).endswith(b"ok")
+        await served.ended.wait()
