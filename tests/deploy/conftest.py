@@ -1,7 +1,11 @@
-"""A real exporter over targets of every type, scraped by a real Prometheus with the shipped configuration."""
+"""A real exporter over targets of every type, scraped by a real Prometheus with the shipped configuration.
+
+Beside the shipped alerts it has the rules of the objectives, as ``watchbill generate rules`` writes them.
+"""
 
 from __future__ import annotations
 
+import subprocess
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -10,7 +14,7 @@ import pytest
 import yaml
 
 from tests.deploy.targets import every_type
-from tests.exporter import Exporter, exporter
+from tests.exporter import Exporter, command, exporter
 from tests.prometheus import PROMETHEUS, Prometheus, eventually, open_prometheus
 
 DEPLOY = Path(__file__).parents[2] / "deploy"
@@ -23,10 +27,24 @@ ATTACHED = {
 
 
 @pytest.fixture(scope="package")
-def running_exporter(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Exporter]:
-    folder = tmp_path_factory.mktemp("exporter")
-    with every_type(folder) as config, exporter(config, folder, "--location", "here") as running:
+def watched(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
+    """The configuration, while its targets stand."""
+    with every_type(tmp_path_factory.mktemp("exporter")) as config:
+        yield config
+
+
+@pytest.fixture(scope="package")
+def running_exporter(watched: Path) -> Iterator[Exporter]:
+    with exporter(watched, watched.parent, "--location", "here") as running:
         yield running
+
+
+@pytest.fixture(scope="package")
+def rules_of_objectives(watched: Path) -> Path:
+    path = watched.with_name("slos.rules.yml")
+    options = ("--only", "slo", "--scrape-interval", "1s", "--output", str(path))
+    subprocess.run(command("generate", "rules", str(watched), *options), check=True, timeout=60)
+    return path
 
 
 @pytest.fixture(scope="package")
@@ -36,7 +54,10 @@ def exporter_metrics_url(running_exporter: Exporter) -> str:
 
 @pytest.fixture(scope="package")
 def scraped(
-    running_exporter: Exporter, exporter_metrics_url: str, tmp_path_factory: pytest.TempPathFactory
+    running_exporter: Exporter,
+    exporter_metrics_url: str,
+    rules_of_objectives: Path,
+    tmp_path_factory: pytest.TempPathFactory,
 ) -> Iterator[Prometheus]:
     """The shipped scrape job and alerts, once a second, with the labels that service discovery would attach."""
     if PROMETHEUS is None:
@@ -47,7 +68,7 @@ def scraped(
     job["static_configs"] = [{"targets": [address], "labels": ATTACHED}]
     shortened = {
         "global": {"scrape_interval": "1s", "scrape_timeout": "1s", "evaluation_interval": "1s"},
-        "rule_files": [str(DEPLOY / "prometheus/alerts.yml")],
+        "rule_files": [str(DEPLOY / "prometheus/alerts.yml"), str(rules_of_objectives)],
         "scrape_configs": [job],
     }
     with open_prometheus(tmp_path_factory.mktemp("prometheus"), config=shortened) as prometheus:

@@ -64,7 +64,10 @@ def _served(server: socketserver.TCPServer) -> Iterator[int]:
 
 @contextmanager
 def every_type(folder: Path) -> Iterator[Path]:
-    """The path of a configuration with a check of each type, one that fails for ever and one that is parked."""
+    """The path of a configuration with a check of each type, one that fails for ever and one that is parked.
+
+    One of them breaks its objective, which is over a day, so that the shortest window of an alert is ten seconds.
+    """
     authority = trustme.CA()
     authority.cert_pem.write_to_path(str(folder / "ca.pem"))
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
@@ -97,5 +100,13 @@ def _checks(*, tls_port: int, http_port: int, dns_port: int) -> dict[str, Any]:
             "backup": {"type": "heartbeat", "service": "shop", "every": "1h", "grace": "5m"},
             "refused": {"type": "tcp", "host": "127.0.0.1", "port": free_port()},
             "parked": {"type": "tcp", "host": "127.0.0.1", "port": 1, "enabled": False},
+        },
+        "slos": {
+            "flaky": {
+                "match": {"check": "flaky"},
+                "window": "1d",
+                "availability": "99%",
+                "latency": {"objective": "99%", "within": "500ms"},
+            }
         },
     }  # fmt: skip

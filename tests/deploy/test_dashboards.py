@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Sequence
 from functools import partial
 
@@ -34,17 +33,12 @@ LOOKED_BACK_SECONDS = 300
 """As far as any test of this package may lie back: what marks a start is there for one moment."""
 
 
-RECORDED = re.compile(r'slo:watchbill_|slo!=""')
-"""What the rules of objectives record, which this run does not load."""
-
-
 def _asked() -> list[tuple[str, str, str]]:
     return [
         (name, where, query)
         for name, board in BOARDS.items()
         for where, texts in queries(board).items()
         for query in texts
-        if not RECORDED.search(query)
     ]
 
 
