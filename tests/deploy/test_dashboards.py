@@ -77,6 +77,7 @@ def test_a_check_of_any_type_has_status_slots_and_coverage(check: str, scraped: 
     for texts in queries(BOARDS["check"]).values():
         for text in texts:
             query = substituted(text, {**CHOICES, "check": check})
-            # A check without a service has no owner.
-            if any(part in query for part in wanted) and "watchbill_service_info" not in query:
+            # A check without a service has no owner, and one that was never up no last success.
+            absent = "watchbill_service_info" in query or "== 1" in query
+            if any(part in query for part in wanted) and not absent:
                 eventually(partial(scraped.numbers, query, seconds=60), what=f"numbers from {query}")

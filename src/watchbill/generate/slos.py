@@ -35,6 +35,7 @@ ROUNDING = 0.7
 UNMEASURED_FOR = timedelta(minutes=15)
 BAD, ALL, FAILURES = "slo:watchbill_bad_slots:rate", "slo:watchbill_slots:rate", "slo:watchbill_failures:rate"
 BURN, OBJECTIVE = "slo:watchbill_burn_rate:ratio", "slo:watchbill_objective:ratio"
+WINDOW = "slo:watchbill_window:seconds"
 GOOD, REMAINING = "slo:watchbill_good:ratio", "slo:watchbill_error_budget_remaining:ratio"
 BURN_ALERT, UNMEASURED_ALERT = "WatchbillErrorBudgetBurn", "WatchbillObjectiveUnmeasured"
 SLOTS, LATENCY = "watchbill_check_slots_total", "watchbill_check_latency_seconds"
@@ -214,6 +215,7 @@ def _burn_rates(indicator: Indicator, scrape: timedelta) -> Iterator[Rule]:
 def _whole_window(indicator: Indicator) -> Iterator[Rule]:
     objective = f"{indicator.objective / 100:f}"
     yield Recording(OBJECTIVE, f"vector({objective})", indicator.labels)
+    yield Recording(WINDOW, f"vector({indicator.slo.window.total_seconds():g})", indicator.labels)
     yield Recording(GOOD, f"1 - (\n{_ratio(indicator, indicator.slo.window)})\n", indicator.labels)
     left = f"1 - (1 - {indicator.recorded(GOOD)}) / {indicator.budget.share:f}"
     yield Recording(REMAINING, left, indicator.labels)

@@ -28,6 +28,7 @@ CERTIFICATE: Final[Thresholds] = ((None, RED), (7 * DAY, YELLOW), (21 * DAY, GRE
 BUDGET: Final[Thresholds] = ((None, RED), (0.0001, ORANGE), (0.25, YELLOW), (0.5, GREEN))
 BURN: Final[Thresholds] = ((None, GREEN), (1, YELLOW), (3, ORANGE), (6, RED))
 """The factors of the alerts over 30 days: a ticket from 1 and 3, a page from 6."""
+LASTS: Final[Thresholds] = ((None, RED), (DAY, YELLOW), (7 * DAY, GREEN))
 LINE_AT_NOTHING: Final[Thresholds] = ((None, GREEN), (0, RED))
 ANY_IS_BAD: Final[Thresholds] = ((None, GREEN), (1, RED))
 MORE_THAN_NOTHING_IS_BAD: Final[Thresholds] = ((None, GREEN), (1e-9, RED))

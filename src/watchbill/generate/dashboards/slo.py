@@ -8,6 +8,7 @@ from watchbill.generate.dashboards.looks import (
     ANY_IS_BAD,
     BUDGET,
     BURN,
+    LASTS,
     LINE_AT_NOTHING,
     Json,
     coloured,
@@ -22,6 +23,7 @@ LEGEND = "{{slo}} {{sli}} {{within}}"
 OBJECTIVE, GOOD, LEFT, BURNT = (
     f"slo:watchbill_{name}:ratio" for name in ("objective", "good", "error_budget_remaining", "burn_rate")
 )
+WINDOW = "slo:watchbill_window:seconds"
 RECORDED = "Recorded by the rules of watchbill generate rules."
 NOTHING = "no objective is recorded"
 
@@ -61,17 +63,19 @@ def _at_a_glance() -> list[Json]:
 
 
 def _objectives() -> Json:
+    lasts = f"clamp_min({_worst(LEFT, ROW)}, 0) * {_worst(WINDOW, ROW)} / (max by ({ROW}) ({BURNT}{{{CHOSEN}}}) > 0)"
     columns = [
         ("objective", f"max by ({ROW}) ({OBJECTIVE}{{{CHOSEN}}})"),
         ("so far", _worst(GOOD, ROW)),
         ("budget left", _worst(LEFT, ROW)),
         ("fastest burn", f"max by ({ROW}) ({BURNT}{{{CHOSEN}}})"),
+        ("at that rate it lasts", lasts),
     ]
     links = [to_dashboard("service", "This service in depth", service="${__value.raw:percentencode}")]
     return table(
         "Objectives",
         columns,
-        about=f"What is promised, what was kept over the whole window, and what is left of the difference. {RECORDED}",
+        about=f"What is promised, what was kept over the whole window, and what is left of the difference; how long that lasts if all goes on as in the alert window that burns fastest. {RECORDED}",
         height=8,
         labels=["slo", "sli", "within", "service"],
         sort_by="budget left",
@@ -80,6 +84,7 @@ def _objectives() -> Json:
             override("so far", unit="percentunit", decimals=3),
             coloured("budget left", BUDGET, unit="percentunit"),
             coloured("fastest burn", BURN, unit="short"),
+            coloured("at that rate it lasts", LASTS, unit="s"),
             override("service", links=links),
         ],
         empty=NOTHING,
