@@ -19,8 +19,9 @@ from watchbill.domain.config import Config
 from watchbill.domain.objectives import Slo
 from watchbill.domain.slo import FEWEST_FAILURES, Pair, Severity
 from watchbill.generate.asked import Asked
+from watchbill.generate.indicators import Indicator, indicators
 from watchbill.generate.rules import rule_file
-from watchbill.generate.slos import Indicator, indicators, slo_groups
+from watchbill.generate.slos import slo_groups
 
 Fails = Callable[[int, float], bool]
 """(number of a slot, its second) -> whether it is a failure."""

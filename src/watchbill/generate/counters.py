@@ -6,7 +6,8 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 from watchbill.domain.checks import Check, Heartbeat
-from watchbill.generate.slos import LATENCY, SLOTS, Indicator
+from watchbill.generate.indicators import Indicator
+from watchbill.generate.slos import LATENCY, SLOTS
 from watchbill.generate.trials import Series
 
 

@@ -15,6 +15,7 @@ from watchbill.domain.fields import Service
 from watchbill.domain.slo import FEWEST_FAILURES, REFERENCE_WINDOW, Severity, pairs_of
 from watchbill.generate.asked import Asked
 from watchbill.generate.counters import Phase, Slots, counters
+from watchbill.generate.indicators import Indicator, indicators
 from watchbill.generate.promql import braces
 from watchbill.generate.slos import (
     BASE_SCRAPES,
@@ -24,9 +25,7 @@ from watchbill.generate.slos import (
     REMAINING,
     UNMEASURED_ALERT,
     UNMEASURED_FOR,
-    Indicator,
     alert_labels,
-    indicators,
 )
 from watchbill.generate.trials import Query, Trial
 
@@ -131,6 +130,8 @@ def _longest_short(indicator: Indicator, scene: _Scene) -> timedelta:
 
 def _severities(indicator: Indicator, scene: _Scene, share: float = 1.0) -> list[Severity]:
     """Which ring while so much of every window is bad."""
+    if not indicator.slo.alerts:
+        return []
     burn = share / float(indicator.budget.share)
     return [
         severity
@@ -140,18 +141,21 @@ def _severities(indicator: Indicator, scene: _Scene, share: float = 1.0) -> list
 
 
 def _blip(scene: _Scene) -> Trial:
-    """One failure and no other slot burns as fast as can be, and pages nobody; a second one does."""
+    """One failure and no other slot burns as fast as can be, and pages nobody; a second one does.
+
+    Each is looked at two scrapes later, when it is counted in full and is still in the shortest of short windows.
+    """
     chosen: set[str] = set()
     for each in scene.indicators:
         if chosen.isdisjoint(check.id for check in each.checks):
             chosen.add(each.checks[0].id)
     once = {check_id: Slots(failed=1) for check_id in chosen}
-    phases = [Phase(5), Phase(1, once), Phase(14), Phase(1, once), Phase(9)]
+    phases = [Phase(5), Phase(1, once), Phase(5), Phase(1, once), Phase(2)]
     queries = [
         scene.ringing(
             scrapes, {each: _with_failures(each, scene, failures, chosen) for each in scene.indicators}
         )
-        for scrapes, failures in ((20, 1), (30, 2))
+        for scrapes, failures in ((8, 1), (14, 2))
     ]
     return scene.trial("a single probe fails, then a second", phases, queries)
 

@@ -8,20 +8,16 @@ spoilt by the first window without a slot.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass
 from datetime import timedelta
-from decimal import Decimal
-from functools import cached_property
 from itertools import groupby
 from typing import TypeAlias
 
-from watchbill.domain.checks import Check, Heartbeat
 from watchbill.domain.config import Config
 from watchbill.domain.fields import Service
-from watchbill.domain.objectives import Slo, format_percentage
-from watchbill.domain.slo import FEWEST_FAILURES, Budget, Pair, Severity, pairs_of
+from watchbill.domain.slo import FEWEST_FAILURES, Pair, Severity, pairs_of
 from watchbill.generate.asked import Asked
-from watchbill.generate.promql import braces, one_of
+from watchbill.generate.indicators import Indicator, indicators
+from watchbill.generate.promql import one_of
 from watchbill.generate.rules import Alert, Group, Recording, Rule
 from watchbill.generate.texts import NUMBER, said, span
 
@@ -40,94 +36,8 @@ GOOD, REMAINING = "slo:watchbill_good:ratio", "slo:watchbill_error_budget_remain
 BURN_ALERT, UNMEASURED_ALERT = "WatchbillErrorBudgetBurn", "WatchbillObjectiveUnmeasured"
 SLOTS, LATENCY = "watchbill_check_slots_total", "watchbill_check_latency_seconds"
 
-
-@dataclass(frozen=True, eq=False)
-class Indicator:
-    """One objective of an SLO: what is bad of which checks. ``within``: nothing for availability."""
-
-    slo_id: str
-    slo: Slo
-    objective: Decimal
-    checks: tuple[Check, ...]
-    service: str
-    within: timedelta | None = None
-
-    @cached_property
-    def labels(self) -> dict[str, str]:
-        within = {} if self.within is None else {"within": span(self.within)}
-        service = {"service": self.service} if self.service else {}
-        return {"slo": self.slo_id, "sli": self.sli, **within, **service}
-
-    @property
-    def sli(self) -> str:
-        return "availability" if self.within is None else "latency"
-
-    @property
-    def bound(self) -> str:
-        """The matcher of its bucket, as Prometheus writes bounds; nothing for availability."""
-        return "" if self.within is None else f'le="{self.within.total_seconds()!r}"'
-
-    @property
-    def shown(self) -> str:
-        within = "" if self.within is None else f" within {span(self.within)}"
-        return f"{self.slo_id}: {self.sli}{within}"
-
-    @property
-    def promise(self) -> str:
-        return f"{format_percentage(self.objective)} over {span(self.slo.window)}"
-
-    @cached_property
-    def budget(self) -> Budget:
-        interval = max(check.interval for check in self.checks)
-        return Budget(self.objective, self.slo.window, interval, len(self.checks))
-
-    @cached_property
-    def ids(self) -> dict[timedelta, list[str]]:
-        """The ids of the checks by their interval, in order."""
-        ordered = sorted(self.checks, key=lambda check: (check.interval, check.id))
-        return {
-            interval: [check.id for check in same]
-            for interval, same in groupby(ordered, key=lambda check: check.interval)
-        }
-
-    def pairs(self, scrape: timedelta) -> dict[Severity, list[Pair]]:
-        kept: dict[Severity, list[Pair]] = {}
-        for pair in pairs_of(self.slo.window) if self.slo.alerts else ():
-            if not self.budget.left_out(pair, scrape):
-                kept.setdefault(pair.severity, []).append(pair)
-        return kept
-
-    def recorded(self, name: str, **labels: str) -> str:
-        """The selector of one of its recorded series."""
-        return name + braces({**self.labels, **labels})
-
-
 Parts: TypeAlias = Callable[[str, Indicator, str], list[str]]
 """(matcher of checks, indicator, range) -> the rates of their series, to be added up."""
-
-
-def indicators(config: Config, asked: Asked) -> list[Indicator]:
-    """Of the objectives about a check that was asked for, each whole, by their ids."""
-    found: list[Indicator] = []
-    for slo_id, slo in sorted(config.slos.items()):
-        checks = tuple(slo.checks(config.checks.values()))
-        timed = tuple(check for check in checks if not isinstance(check, Heartbeat))
-        if not any(asked.selects(check) for check in checks):
-            continue
-        service = _service(slo, checks)
-        if slo.availability is not None:
-            found.append(Indicator(slo_id, slo, slo.availability, checks, service))
-        if timed:
-            found += [
-                Indicator(slo_id, slo, each.objective, timed, service, each.within) for each in slo.latency
-            ]
-    return found
-
-
-def _service(slo: Slo, checks: tuple[Check, ...]) -> str:
-    """The one they all belong to, if there is one."""
-    services = {check.service or "" for check in checks}
-    return slo.service or (services.pop() if len(services) == 1 else "")
 
 
 def slo_groups(config: Config, asked: Asked) -> tuple[list[Group], list[str]]:
@@ -225,10 +135,11 @@ def _whole_window(indicator: Indicator) -> Iterator[Rule]:
 
 
 def _alerts(indicator: Indicator, services: Mapping[str, Service], scrape: timedelta) -> Iterator[Rule]:
+    if not indicator.slo.alerts:
+        return
     for severity, pairs in indicator.pairs(scrape).items():
         yield _burning(indicator, services, severity, pairs, scrape)
-    if indicator.slo.alerts:
-        yield _unmeasured(indicator, services, scrape)
+    yield _unmeasured(indicator, services, scrape)
 
 
 def _burning(
@@ -308,12 +219,10 @@ def _links(indicator: Indicator, services: Mapping[str, Service]) -> dict[str, s
 
 def _warnings(indicator: Indicator, asked: Asked) -> Iterator[str]:
     budget, name = indicator.budget, f"slo {indicator.shown}"
-    if not indicator.slo.alerts:
-        return
     for pair in pairs_of(indicator.slo.window):
         if why := budget.left_out(pair, asked.scrape_interval):
             yield f"{name}: the pair {pair} is left out: {why}"
-        elif budget.failures_of(pair) < FEWEST_FAILURES:
+        elif indicator.slo.alerts and budget.failures_of(pair) < FEWEST_FAILURES:
             share = float(budget.share_of(FEWEST_FAILURES))
             yield (
                 f"{name}: one failure would ring the pair {pair}, so it takes {FEWEST_FAILURES}, "
