@@ -77,7 +77,11 @@ def test_rates_are_recorded_of_what_stands_under_slos_alone() -> None:
 
 
 def test_heartbeats_and_parked_checks_are_no_part_of_a_latency() -> None:
-    checks = {"home": {}, "parked": {"enabled": False}, "beat": {"type": "heartbeat", "every": "1h"}}
+    checks: dict[str, dict[str, Any]] = {
+        "home": {},
+        "parked": {"enabled": False},
+        "beat": {"type": "heartbeat", "every": "1h"},
+    }
     found = indicators(declared(BOTH, checks), ASKED)
     assert [[check.id for check in each.checks] for each in found] == [["beat", "home"], ["home"]]
 
