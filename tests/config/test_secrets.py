@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 
 from tests.config.conftest import Write, mistakes, read
+from watchbill.config import load
 from watchbill.domain.checks import Check, Http, Tcp, target_of
 from watchbill.domain.config import config_digest
 from watchbill.domain.specs import masked_spec, redactions, sealed_spec, spec_of
@@ -323,3 +324,14 @@ def test_a_number_that_came_from_a_secret_is_not_shown(write: Write) -> None:
     assert isinstance(check, Tcp)
     assert check.port == 54321
     assert (masked_spec(check)["port"], target_of(check)) == ("${SECRET_PORT}", "x:${SECRET_PORT}")
+
+
+def test_the_digest_of_two_checkouts_of_one_repository_is_the_same(tmp_path: Path) -> None:
+    digests = set()
+    for place in ("one", "another/deeper"):
+        (tmp_path / place / "tls").mkdir(parents=True)
+        (tmp_path / place / "tls/ca.pem").touch()
+        text = "version: 1\nchecks: {a: {type: tls, host: x, tls: {ca_file: ca.pem}}}\n"
+        (tmp_path / place / "tls/checks.yaml").write_text(text, encoding="utf-8")
+        digests.add(load(tmp_path / place, environ={}).digest)
+    assert len(digests) == 1

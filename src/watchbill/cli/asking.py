@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import timedelta
 from functools import wraps
 from pathlib import Path
@@ -12,11 +12,14 @@ from typing import Any
 import click
 import re2
 
+from watchbill.cli.certainty import known_wholly
 from watchbill.cli.outside import Outside
 from watchbill.cli.terminal import plain, say
 from watchbill.domain.config import LoadedConfig
 from watchbill.domain.units import format_duration, parse_duration
 from watchbill.generate.asked import PARTS, Asked
+
+LONGEST = timedelta(minutes=2)
 
 
 class _Span(click.ParamType[timedelta]):
@@ -24,9 +27,14 @@ class _Span(click.ParamType[timedelta]):
 
     def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> timedelta:
         try:
-            return parse_duration(value)
+            span = parse_duration(value)
         except ValueError as error:
             self.fail(str(error), param, ctx)
+        if span > LONGEST:
+            self.fail(
+                f"at most {format_duration(LONGEST)}: Prometheus forgets a series after five", param, ctx
+            )
+        return span
 
 
 class _Parts(click.ParamType[frozenset[str]]):
@@ -140,6 +148,8 @@ def asks(command: Callable[..., None]) -> Callable[..., None]:
         outside = ctx.find_object(Outside) or Outside()
         loaded = outside.load(config, resolve_secrets=not given["no_secrets"])
         asked = _asked(given)
+        if given["no_secrets"] and not known_wholly(loaded.config):
+            loaded = replace(loaded, digest="")
         if asked.selectors and not asked.checks(loaded.config):
             raise click.BadParameter(_nothing(asked), param_hint="--selector")
         command(question=Question(loaded, asked, given["output"]), **kept)

@@ -8,6 +8,7 @@ from watchbill.cli.lazy import LazyGroup
 
 GENERATED = {
     "rules": "Write recording and alerting rules for Prometheus.",
+    "rule-tests": "Write promtool's unit tests of these rules.",
     "dashboards": "Write dashboards for Grafana.",
 }
 

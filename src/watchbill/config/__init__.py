@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Mapping
 from pathlib import Path
 
@@ -67,8 +68,14 @@ def _load(reading: Reading, environ: Mapping[str, str], resolve_secrets: bool) -
         raise ConfigError(tuple(problems))
     return LoadedConfig(
         config=config,
-        digest=config_digest(config),
+        digest=config_digest(config, folder=_folder(reading.root)),
         revision=revision_of(Path(reading.root)) or environ.get(REVISION_VARIABLE, "").strip(),
         files=(*(source.shown for source in sections.sources), *sorted(values.read.keys() | values.named)),
         templates=assembled.templates,
     )
+
+
+def _folder(root: str) -> str:
+    """Where the configuration lies, as the files that it names are named."""
+    whole = os.path.abspath(root)  # noqa: PTH100 - a Path would follow links
+    return whole if os.path.isdir(whole) else os.path.dirname(whole)  # noqa: PTH112, PTH120 - beside it

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import timedelta
 from itertools import pairwise
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
 from pydantic import AfterValidator, Field, StrictBool
 
@@ -129,17 +129,35 @@ class LoadedConfig:
         return {check_id: check for check_id, check in checks.items() if check_id not in self.discovered}
 
 
-def config_digest(config: Config) -> str:
-    """A name for everything that was declared, secrets by their reference text only."""
+def config_digest(config: Config, *, folder: str = "") -> str:
+    """A name for everything that was declared, secrets by their reference text only.
+
+    ``folder``: whose files count by their path from it, so that every checkout of a repository has the same digest.
+    """
     rest = config.model_dump(mode="json", by_alias=True, exclude={"checks"})
     if not config.discover:
         del rest["discover"]  # a configuration without one keeps the name that it had
+    near = f"{folder}/" if folder else ""
     return spec_digest(
         {
             **rest,
             # Each on its own: the text of ten thousand together would be hundreds of megabytes.
             "checks": {
-                check_id: spec_digest(masked_spec(check)) for check_id, check in config.checks.items()
+                check_id: spec_digest(_from(near, masked_spec(check)) if near else masked_spec(check))
+                for check_id, check in config.checks.items()
             },
         }
     )
+
+
+def _from(near: str, value: Any) -> Any:
+    """The value with every text that begins with the folder cut down to what follows it."""
+    match value:
+        case str():
+            return value.removeprefix(near)
+        case dict():
+            return {key: _from(near, item) for key, item in value.items()}
+        case list():
+            return [_from(near, item) for item in value]
+        case _:
+            return value

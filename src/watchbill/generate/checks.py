@@ -7,10 +7,9 @@ scrapes that a restart or a rolling update loses.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from datetime import timedelta
-from functools import partial
 
 from watchbill.domain.checks import Check, Dns, Http, Tls
 from watchbill.domain.config import Config
@@ -68,56 +67,62 @@ class Watched:
         return f", service {self.service}" if self.service else ""
 
 
+@dataclass(frozen=True, slots=True)
+class Ruled:
+    """An alert and the checks that it is for."""
+
+    alert: Alert
+    checks: tuple[Check, ...]
+
+
 def check_groups(config: Config, asked: Asked) -> tuple[list[Group], list[str]]:
     """One group, and what the user should know of what is not in it."""
+    certified = any(map(shows_certificate, asked.checks(config)))
+    warnings = [_WITHOUT_EXPIRY] if certified and not config.metrics.probe else []
+    return [Group("watchbill-checks", [ruled.alert for ruled in ruled_checks(config, asked)])], warnings
+
+
+def ruled_checks(config: Config, asked: Asked) -> Iterator[Ruled]:
+    """Every alert on single checks: the urgent ones first, each for as many checks as can share it."""
     checks = asked.checks(config)
-    certified = [check for check in checks if shows_certificate(check)]
-    holds = partial(pace.two_slots, asked=asked)
-    windows = partial(pace.window_of_verdicts, asked=asked)
-    rules = _each(config, checks, holds, partial(down, asked=asked), paging=True)
+    yield from _down(config, checks, asked)
     for whose, members in _by_people(config, checks):
-        rules.append(unknown(whose, pace.first_verdict(members, asked), asked=asked))
-    rules += _each(config, checks, windows, partial(unwatched, asked=asked))
-    if certified and not config.metrics.probe:
-        return [Group("watchbill-checks", rules)], [_WITHOUT_EXPIRY]
+        yield Ruled(unknown(whose, pace.first_verdict(members, asked), asked=asked), members)
+    for whose, members in _by_people(config, checks):
+        yield Ruled(unwatched(whose, _seldom(members, config), asked=asked), members)
+    certified = [check for check in checks if config.metrics.probe and shows_certificate(check)]
     for whose, members in _by_people(config, certified):
-        rules.append(
-            expiring(whose, _aheads(members), pace.bridge_of_certificates(members, asked), asked=asked)
-        )
+        bridge = pace.bridge_of_certificates(members, asked)
+        yield Ruled(expiring(whose, _aheads(members), bridge, asked=asked), members)
     for whose, members in _by_people(config, certified, paging=True):
-        rules.append(expired(whose, pace.bridge_of_certificates(members, asked), asked=asked))
-    return [Group("watchbill-checks", rules)], []
+        yield Ruled(expired(whose, pace.bridge_of_certificates(members, asked), asked=asked), members)
 
 
-def _each(
-    config: Config,
-    checks: Iterable[Check],
-    span_of: Callable[[Check], timedelta],
-    rule: Callable[[Watched, timedelta], Alert],
-    *,
-    paging: bool = False,
-) -> list[Alert]:
-    """A rule for all checks of the same people with the same span, which is a label too: no two rules may be alike in theirs."""
+def _down(config: Config, checks: Iterable[Check], asked: Asked) -> Iterator[Ruled]:
+    """Its wait is a label, too: no two rules of one name may be alike in their labels."""
     found: dict[timedelta, list[Check]] = {}
     for check in checks:
-        found.setdefault(span_of(check), []).append(check)
-    return [
-        rule(whose, length)
-        for length, members in sorted(found.items())
-        for whose, _ in _by_people(config, members, paging=paging)
-    ]
+        found.setdefault(pace.two_slots(check, asked), []).append(check)
+    for hold, alike in sorted(found.items()):
+        for whose, members in _by_people(config, alike, paging=True):
+            yield Ruled(down(whose, hold, asked=asked), members)
+
+
+def _seldom(checks: Iterable[Check], config: Config) -> tuple[str, ...]:
+    """Those that an hour holds too few slots of, where there is something else to see it by."""
+    return tuple(check.id for check in checks if check.interval > pace.SELDOM and config.metrics.probe)
 
 
 def _by_people(
     config: Config, checks: Iterable[Check], *, paging: bool = False
-) -> list[tuple[Watched, list[Check]]]:
+) -> list[tuple[Watched, tuple[Check, ...]]]:
     """Whose checks there are, and which; apart by severity only where the rule takes it from them."""
     found: dict[Watched, list[Check]] = {}
     for check in checks:
         whose = _whose(config, check)
         found.setdefault(whose if paging else replace(whose, severity=""), []).append(check)
     return [
-        (replace(whose, checks=tuple(check.id for check in members)), members)
+        (replace(whose, checks=tuple(check.id for check in members)), tuple(members))
         for whose, members in found.items()
     ]
 
@@ -196,34 +201,56 @@ count by (job, namespace, location) (
     )
 
 
-def unwatched(watched: Watched, window: timedelta, *, asked: Asked) -> Alert:
+def unwatched(watched: Watched, seldom: tuple[str, ...] = (), *, asked: Asked) -> Alert:
     """Excused slots were not meant to have a verdict.
 
-    It must last longer than the window, since the slots missed in a long downtime are added all at once when it is over.
+    It must last longer than the hour, since the slots missed in a long downtime are added all at once when it is over.
+    ``seldom``: checks whose last result alone tells, since an hour holds too few of their slots.
     """
-    with_verdict = _selected(watched, asked, 'outcome=~"success|failure"')
-    meant = _selected(watched, asked, 'outcome!="excused"')
-    over = f"sum without (outcome, {PROCESS_LABELS})"
-    slots = "watchbill_check_slots_total"
+    often = tuple(check for check in watched.checks if check not in seldom)
+    hour = pace.window(pace.HOUR, asked)
+    exprs = []
+    if often or not watched.checks:
+        exprs.append(_share(replace(watched, checks=often), asked, span(hour)))
+    if seldom:
+        exprs.append(_no_verdict(replace(watched, checks=seldom), asked))
     return Alert(
         "WatchbillCheckUnwatched",
-        f"""\
-{over} (increase({slots}{with_verdict}[{span(window)}]))
-  /
-{over} (increase({slots}{meant}[{span(window)}]))
-  < 0.5
-""",
-        watched.labels("warning", window=span(window)),
+        "or\n".join(exprs),
+        watched.labels("warning"),
         said(
             "WatchbillCheckUnwatched",
             f"{CHECK} is hardly watched: {SHARE} of its slots have a verdict",
-            f"Over the last {span(window)} only {SHARE} of the slots of {CHECK} ended as success or failure. The others "
+            f"Over the last {span(hour)} only {SHARE} of the slots of {CHECK} ended as success or failure. The others "
             "were errors of Watchbill's own side, skipped or missed.",
             runbook=watched.runbook,
             dashboard=CHECK_PAGE,
         ),
-        window + 5 * pace.MINUTE,
+        hour + 5 * pace.MINUTE,
     )
+
+
+def _share(watched: Watched, asked: Asked, hour: str) -> str:
+    with_verdict = _selected(watched, asked, 'outcome=~"success|failure"')
+    meant = _selected(watched, asked, 'outcome!="excused"')
+    over = f"sum without (outcome, {PROCESS_LABELS})"
+    slots = "watchbill_check_slots_total"
+    return f"""\
+{over} (increase({slots}{with_verdict}[{hour}]))
+  /
+{over} (increase({slots}{meant}[{hour}]))
+  < 0.5
+"""
+
+
+def _no_verdict(watched: Watched, asked: Asked) -> str:
+    """``probe_success`` is absent after an error, and once the last verdict is older than two intervals."""
+    selected = _selected(watched, asked)
+    return f"""\
+0 * max without (target, {PROCESS_LABELS}) (
+  watchbill_check_info{selected} unless on (job, namespace, location, check) probe_success{selected}
+)
+"""
 
 
 def shows_certificate(check: Check) -> bool:
@@ -239,16 +266,19 @@ def shows_certificate(check: Check) -> bool:
             return False
 
 
-def _aheads(checks: Iterable[Check]) -> dict[timedelta, tuple[str, ...]]:
-    """How long before its end a certificate rings, and for which checks.
+def ahead_of(check: Check) -> timedelta:
+    """How long before its end a certificate rings.
 
     A week before the check itself fails for it, where it asks for more than the two weeks.
     """
+    asks = check.expect.certificate_valid_for if isinstance(check, Http | Tls | Dns) else None
+    return max(CERTIFICATE_AHEAD, (asks or timedelta()) + AHEAD_OF_FAILING)
+
+
+def _aheads(checks: Iterable[Check]) -> dict[timedelta, tuple[str, ...]]:
     found: dict[timedelta, tuple[str, ...]] = {}
     for check in checks:
-        asks = check.expect.certificate_valid_for if isinstance(check, Http | Tls | Dns) else None
-        ahead = max(CERTIFICATE_AHEAD, (asks or timedelta()) + AHEAD_OF_FAILING)
-        found[ahead] = (*found.get(ahead, ()), check.id)
+        found[ahead_of(check)] = (*found.get(ahead_of(check), ()), check.id)
     return dict(sorted(found.items()))
 
 

@@ -39,11 +39,11 @@ _OTHER_PROCESS_LABELS = "pod, container, endpoint, node"
 
 def own_groups(asked: Asked, checks: Iterable[Check] = (), *, digest: str = "") -> list[Group]:
     """``digest``: of the configuration that the exporter should run, where it is known."""
-    window = pace.window_of_coverage(checks, asked)
+    coverage = pace.window_of_coverage(checks, asked)
     rules = [
         *_gone(asked),
         *_configuration(asked, digest),
-        _coverage(asked, window),
+        _coverage(asked, coverage),
         _own_side_errors(asked),
         *_history(asked),
         *_process(asked),

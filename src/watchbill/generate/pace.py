@@ -12,6 +12,8 @@ from watchbill.generate.asked import Asked
 SECOND = timedelta(seconds=1)
 MINUTE = timedelta(minutes=1)
 HOUR = timedelta(hours=1)
+SELDOM = 10 * MINUTE
+"""An hour holds fewer than six slots of a check with a longer interval."""
 
 # A wait is rounded up to a whole number of these, so that checks that differ by little share a rule.
 _STEPS = ((10 * SECOND, SECOND), (MINUTE, 5 * SECOND), (10 * MINUTE, 30 * SECOND), (HOUR, 5 * MINUTE))
@@ -70,12 +72,7 @@ def bridge_of_certificates(checks: Iterable[Check], asked: Asked) -> timedelta:
     return max(10 * MINUTE, rounded_up(longest + asked.scrape_interval))
 
 
-def window_of_verdicts(check: Check, asked: Asked) -> timedelta:
-    """What says whether one check is watched: an hour, or six slots."""
-    return window(max(HOUR, rounded_up(6 * check.interval)), asked)
-
-
 def window_of_coverage(checks: Iterable[Check], asked: Asked) -> timedelta:
-    """What says whether all of them together are: a quarter of an hour, or four slots of the most frequent."""
+    """What says whether all of them together are watched: a quarter of an hour, or four slots of the most frequent."""
     shortest = min((check.interval for check in checks), default=SECOND)
-    return window(max(15 * MINUTE, rounded_up(4 * shortest)), asked)
+    return window(min(max(15 * MINUTE, rounded_up(4 * shortest)), HOUR), asked)

@@ -23,7 +23,7 @@ SEEN_FROM = "{{ with $labels.location }}, seen from {{ . }}{{ end }}"
 AT_LOCATION = "{{ with $labels.location }} at {{ . }}{{ end }}"
 FAILING_BECAUSE = (
     '{{ with printf "watchbill_check_failing{check=%q,location=%q}" $labels.check $labels.location | query }}'
-    'Reason: {{ . | first | label "reason" }}. {{ end }}'
+    ' Reason: {{ . | first | label "reason" }}.{{ end }}'
 )
 SHARE = "{{ $value | humanizePercentage }}"
 SPAN = "{{ $value | humanizeDuration }}"

@@ -1,13 +1,22 @@
-"""All the groups of rules that were asked for, of one configuration."""
+"""All the rules that were asked for of one configuration, and all their tests."""
 
 from __future__ import annotations
 
+from datetime import timedelta
+
+from watchbill.domain.checks import Check
 from watchbill.domain.config import LoadedConfig
 from watchbill.generate.asked import Asked
-from watchbill.generate.checks import check_groups
+from watchbill.generate.check_trials import SLOW_EVALUATION, check_trials, slow_alerts
+from watchbill.generate.checks import check_groups, ruled_checks
 from watchbill.generate.own import own_groups
-from watchbill.generate.rules import Group
+from watchbill.generate.own_trials import own_trials, quiet_trials
+from watchbill.generate.rules import Alert, Group
+from watchbill.generate.slo_tests import slo_trials
 from watchbill.generate.slos import slo_groups
+from watchbill.generate.trials import Trial
+
+_UNKNOWN = "no WatchbillConfigMismatch: without the values of its variables nobody knows the digest that the exporter will have"
 
 
 def rule_groups(loaded: LoadedConfig, asked: Asked) -> tuple[list[Group], list[str]]:
@@ -17,8 +26,48 @@ def rule_groups(loaded: LoadedConfig, asked: Asked) -> tuple[list[Group], list[s
     if "slo" in asked.only:
         groups, warnings = slo_groups(loaded.config, asked)
     if "check" in asked.only:
-        found, said = check_groups(loaded.config, asked)
-        groups, warnings = groups + found, warnings + said
+        found, warned = check_groups(loaded.config, asked)
+        groups, warnings = groups + found, warnings + warned
     if "self" in asked.only:
         groups += own_groups(asked, asked.checks(loaded.config), digest=loaded.digest)
+        warnings += [] if loaded.digest else [_UNKNOWN]
     return groups, warnings
+
+
+def rule_trials(loaded: LoadedConfig, asked: Asked, *, slow: bool = False) -> tuple[list[Trial], list[str]]:
+    """Tests of the rules that ``rule_groups`` gives for the same; ``slow``: of those that wait for very long."""
+    if slow:
+        return check_trials(loaded.config, asked, slow=True) if "check" in asked.only else [], []
+    trials = quiet_trials(_one_of_each_rule(loaded, asked), asked, digest=loaded.digest)
+    warnings: list[str] = []
+    if "slo" in asked.only:
+        trials += slo_trials(loaded.config, asked)
+    if "check" in asked.only:
+        trials += check_trials(loaded.config, asked)
+        waiting = slow_alerts(loaded.config, asked)
+        warnings += [_slow(waiting)] if waiting else []
+    if "self" in asked.only:
+        checks = asked.checks(loaded.config)
+        groups = own_groups(asked, checks, digest=loaded.digest)
+        alerts = [rule for group in groups for rule in group.rules if isinstance(rule, Alert)]
+        trials += own_trials(alerts, checks, asked, digest=loaded.digest)
+    return trials, warnings
+
+
+def evaluation_pace(asked: Asked, *, slow: bool) -> timedelta:
+    return SLOW_EVALUATION if slow else asked.evaluation_interval
+
+
+def _one_of_each_rule(loaded: LoadedConfig, asked: Asked) -> list[Check]:
+    """The first and the last check of each rule, by their ids."""
+    found = {
+        check.id: check
+        for ruled in ruled_checks(loaded.config, asked)
+        for check in (ruled.checks[0], ruled.checks[-1])
+    }
+    return [found[check_id] for check_id in sorted(found)]
+
+
+def _slow(count: int) -> str:
+    they = "alert waits" if count == 1 else "alerts wait"
+    return f"{count} {they} too long for these tests: --slow writes its own"

@@ -1,0 +1,123 @@
+"""``generate rules`` and ``generate rule-tests``: what is asked for, where it goes, what is said beside it."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+import yaml
+
+from tests.cli.support import Run
+
+CONFIG = """\
+version: 1
+services: {shop: {owner: team-shop}}
+checks:
+  home: {type: http, service: shop, url: "https://${HOST_TOKEN}.example/"}
+  seldom: {type: icmp, host: gateway.example, interval: 6h}
+"""
+SECRET = {"HOST_TOKEN": "shop"}
+
+
+@pytest.fixture(autouse=True)
+def config(run: Run) -> None:
+    Path("checks.yaml").write_text(CONFIG, encoding="utf-8")
+
+
+def test_rules_go_to_stdout_and_begin_with_how_to_make_them_again(run: Run) -> None:
+    options = (
+        "--only",
+        "check,self",
+        "--selector",
+        "service=shop",
+        "--job",
+        "wb.*",
+        "--scrape-interval",
+        "30s",
+    )
+    answer = run("generate", "rules", "checks.yaml", "--no-secrets", *options)
+    assert (answer.exit_code, answer.stderr) == (0, "")
+    assert answer.stdout.splitlines()[0] == (
+        "# Generated; do not edit. watchbill generate rules CONFIG --only check,self --selector service=shop "
+        "--scrape-interval 30s --job 'wb.*'"
+    )
+    assert [group["name"] for group in yaml.safe_load(answer.stdout)["groups"]] == [
+        "watchbill-checks",
+        "watchbill-exporter",
+    ]
+
+
+@pytest.mark.parametrize(("form", "kind"), [("prometheus", None), ("prometheusrule", "PrometheusRule")])
+def test_rules_have_two_forms(run: Run, form: str, kind: str | None) -> None:
+    answer = run("generate", "rules", "checks.yaml", "--no-secrets", "--format", form)
+    assert yaml.safe_load(answer.stdout).get("kind") == kind
+
+
+def test_a_file_is_written_and_stdout_is_silent(run: Run) -> None:
+    answer = run("generate", "rules", "checks.yaml", "--no-secrets", "-o", "watchbill.rules.yml")
+    assert (answer.exit_code, answer.output) == (0, "")
+    assert "WatchbillCheckDown" in Path("watchbill.rules.yml").read_text(encoding="utf-8")
+
+
+def test_a_file_that_cannot_be_written_is_one_line(run: Run) -> None:
+    answer = run("generate", "rules", "checks.yaml", "--no-secrets", "-o", "nowhere/rules.yml")
+    assert (answer.exit_code, answer.stderr) == (
+        1,
+        "watchbill: nowhere/rules.yml: No such file or directory\n",
+    )
+
+
+def test_tests_name_the_rules_and_say_what_they_leave_to_the_slow_ones(run: Run) -> None:
+    answer = run("generate", "rule-tests", "checks.yaml", "--no-secrets", "--rules", "../alerts/wb.yml")
+    assert (
+        answer.stderr == "watchbill: warning: 1 alert waits too long for these tests: --slow writes its own\n"
+    )
+    read = yaml.safe_load(answer.stdout)
+    assert read["rule_files"] == ["../alerts/wb.yml"]
+    assert read["evaluation_interval"] == "15s"
+    slow = run("generate", "rule-tests", "checks.yaml", "--no-secrets", "--slow")
+    assert (slow.exit_code, slow.stderr) == (0, "")
+    assert "seldom" in slow.stdout
+    assert "home" not in slow.stdout
+
+
+@pytest.mark.parametrize(
+    ("options", "said"),
+    [
+        (("--selector", "service=shopp"), "no enabled check has service=shopp"),
+        (("--selector", "service"), "is written as in service=shop or env=prod,test"),
+        (("--only", "checks"), "takes slo, check, self, separated by commas"),
+        (("--job", "("), "no regular expression that RE2 accepts"),
+        (("--scrape-interval", "15"), "a duration is a number with a unit"),
+        (("--scrape-interval", "5m"), "at most 2m"),
+    ],
+)  # fmt: skip
+def test_a_wrong_option_is_a_usage_error(run: Run, options: tuple[str, ...], said: str) -> None:
+    answer = run("generate", "rules", "checks.yaml", "--no-secrets", *options)
+    assert (answer.exit_code, answer.stdout) == (2, "")
+    assert said in answer.stderr
+
+
+def test_a_configuration_that_is_not_valid_gives_its_mistakes_and_no_rules(run: Run) -> None:
+    Path("checks.yaml").write_text("version: 1\nchecks: {a: {type: icmp}}\n", encoding="utf-8")
+    answer = run("generate", "rules", "checks.yaml")
+    assert (answer.exit_code, answer.stdout) == (2, "")
+    assert answer.stderr.startswith("checks.yaml:2:")
+
+
+def test_no_alert_on_certificates_is_said_where_nothing_shows_them(run: Run) -> None:
+    with Path("checks.yaml").open("a", encoding="utf-8") as file:
+        file.write("metrics: {probe: false}\n")
+    answer = run("generate", "rules", "checks.yaml", environ=SECRET)
+    assert "probe_ssl_earliest_cert_expiry" in answer.stderr
+    assert "probe_ssl_earliest_cert_expiry" not in answer.stdout
+
+
+def test_a_configuration_known_only_in_part_is_not_compared_with_what_runs(run: Run) -> None:
+    Path("checks.yaml").write_text(CONFIG.replace("HOST_TOKEN", "HOST"), encoding="utf-8")
+    without = run("generate", "rules", "checks.yaml", "--no-secrets")
+    assert "WatchbillConfigMismatch" not in without.stdout
+    assert "WatchbillConfigMismatch" in without.stderr
+    assert (
+        "WatchbillConfigMismatch" in run("generate", "rules", "checks.yaml", environ={"HOST": "shop"}).stdout
+    )
