@@ -178,3 +178,14 @@ def test_every_alert_is_tested_ringing_and_nothing_rings_where_all_is_well(many:
     # Dropped rows are counted, since what increase() makes of them depends on how often is scraped.
     assert {rule[0] for rule in expected - ringing} == {"WatchbillHistoryDropping", "WatchbillWatchdog"}
     assert "count(count_over_time(ALERTS" in str(tests[0][0])
+
+
+def test_every_alert_has_what_a_person_woken_by_it_needs(small: LoadedConfig) -> None:
+    page = (ROOT / "docs/alerts.md").read_text(encoding="utf-8")
+    for alert in alerts(generated(small, Asked())):
+        texts = alert["annotations"]
+        assert alert["labels"]["severity"] in {"critical", "warning", "info", "none"}
+        assert texts["summary"]
+        assert "." in texts["description"]
+        assert texts["runbook_url"].startswith("https://")
+        assert f"## {alert['alert']}\n" in page

@@ -253,19 +253,19 @@ class _Own:
         return Trial("errors of the own side and a low coverage ring", step, series, looks)
 
     def history_and_process(self) -> Trial:
-        """A disk that is full from the start, and drops from the tenth minute on; one that is slow; a loop that is late."""
+        """A disk that is full from the start, and drops at last; one that is slow; a loop that is late."""
         step = max(MINUTE, self._asked.scrape_interval)
         unwritten, dropping = "WatchbillHistoryNotWritten", "WatchbillHistoryDropping"
         lagging, late = "WatchbillHistoryLagging", "WatchbillEventLoopLag"
         window = pace.window(5 * MINUTE, self._asked)
         at = self._until(window + 15 * MINUTE)
         world = World(self._asked, step, at, self._digest)
-        drops = ceil(10 * MINUTE / step)
+        drops = world.steps - 3
         slow = {"job": self._job(), "instance": "10.0.0.8:9876", "namespace": "monitoring"}
         series = [
             world.own("watchbill_history_rows_total", world.steady(1000)),
             world.own("watchbill_history_pending", world.steady(600)),
-            world.own("watchbill_history_dropped_rows_total", f"0x{drops} 60+0x{world.steps}"),
+            world.own("watchbill_history_dropped_rows_total", f"0x{drops} 60x{world.steps}"),
             Series("watchbill_history_rows_total", slow, world.rising(2)),
             Series("watchbill_history_pending", slow, world.steady(61)),
             *world.lag(0.02),
