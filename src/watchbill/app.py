@@ -62,12 +62,14 @@ from watchbill.handlers import (
     register_check,
 )
 from watchbill.logbook import log_flip, log_reload, log_service, log_targets
-from watchbill.metrics import Metrics, Sources
+from watchbill.metrics import CHECK_FAMILIES, Metrics, Sources
+from watchbill.otlp import Export, ExportParts, OtlpStatistics, resource_attributes
 from watchbill.ports import Execute, Judge, Ports, Storage, UnjudgedError
 from watchbill.probes import Kept, make_execute, probers
 from watchbill.reload import CHECKS_A_STEP, Reloading, apply_targets, reload_config
 from watchbill.scheduler import Scheduler
 from watchbill.storage.writer import HistoryWriter
+from watchbill.tracing import Tracing
 
 E = TypeVar("E", bound=Event)
 
@@ -117,11 +119,12 @@ async def open_app(
     sources: Sources | None = None,
     recorder: Callable[[Event], None] | None = None,
     version: str = "",
+    instance: str = "",
 ) -> AsyncIterator[App]:
     """The application, probing from here until the block is left.
 
     ``execute`` replaces the probers (tests), ``sources`` adds numbers of parts that live outside,
-    ``recorder`` hears every event before anyone else.
+    ``recorder`` hears every event before anyone else, ``instance`` tells this process from others of its kind.
     """
     board, registry, bus = Board(), dict[str, Check](), Bus()
     kept = Kept(ports.clock.now)
@@ -130,12 +133,14 @@ async def open_app(
     whole = await _with_those_found(discovered, loaded)
     loaded = whole.loaded
     opening = opening.renamed(loaded.config.checks, loaded.config.moved)
+    tracing = Tracing(ports.random_bytes)
     execute = execute or make_execute(
         probers(ports.network, ports.clock.now, ports.judge, board.last_seen, kept),
         clock=ports.clock,
         location=location,
         monotonic=ports.clock.monotonic,
         way_lost=ports.way_lost,
+        begin_trace=tracing.begin,
     )
     scheduler = Scheduler(
         clock=ports.clock,
@@ -159,24 +164,48 @@ async def open_app(
         loaded=lambda: app.loaded,
         clock=ports.clock,
     )
+    export: Export
     metrics = Metrics(
         board=board,
         clock=ports.clock,
-        sources=_sources(sources, bus, scheduler, writer, ports.storage, discovery=discoveries.statistics),
+        sources=_sources(
+            sources,
+            bus,
+            scheduler,
+            writer,
+            ports.storage,
+            discovery=discoveries.statistics,
+            otlp=lambda: export.statistics(),  # noqa: PLW0108 - it is made below
+        ),
         version=version,
         slots_are_late=scheduler.is_late,
+    )
+    export = Export(
+        ExportParts(
+            http=ports.http,
+            clock=ports.clock,
+            offload=ports.offload,
+            random_bytes=ports.random_bytes,
+            checks=board.checks,
+            families=CHECK_FAMILIES,
+            read=metrics.read,
+            slots_are_late=scheduler.is_late,
+            attributes=resource_attributes(version=version, instance=instance),
+            version=version,
+        )
     )
     app = App(loaded, location, ports.clock, bus, board, scheduler, writer, metrics)
     del loaded  # a reload replaces it, and then it must not live on in here
     for command, handler in _commands(app, registry, ports, execute, discovered).items():
         bus.handle(command, handler)
-    for event, subscribers in _subscribers(app, kept, discoveries).items():
+    for event, subscribers in _subscribers(app, kept, discoveries, export, tracing).items():
         if recorder is not None:
             bus.subscribe(event, recorder, name="recorder")
         for subscriber in subscribers:
             bus.subscribe(event, subscriber)
     async with kept, anyio.create_task_group() as group:
         await group.start(writer.run, name="history writer")
+        await group.start(export.run, name="otlp")
         at = await _start(app, opening)
         for found in discovered.adopt(whole, at):  # blocks that were taken out while nobody ran
             await bus.publish(found)
@@ -194,7 +223,9 @@ async def open_app(
                 with anyio.CancelScope(shield=True):
                     await scheduler.drain(PROBE_GRACE_SECONDS)
         with anyio.CancelScope(shield=True):
-            await writer.drain(DRAIN_SECONDS)
+            async with anyio.create_task_group() as draining:
+                draining.start_soon(export.drain, DRAIN_SECONDS, name="otlp drain")
+                await writer.drain(DRAIN_SECONDS)
         stored = writer.statistics()
         log.info(
             "watchbill.stopped",
@@ -239,7 +270,9 @@ def _commands(
     }
 
 
-def _subscribers(app: App, kept: Kept, discoveries: Discoveries) -> Mapping[type, Sequence[Subscriber]]:
+def _subscribers(
+    app: App, kept: Kept, discoveries: Discoveries, export: Export, tracing: Tracing
+) -> Mapping[type, Sequence[Subscriber]]:
     """History hears of everything first: a span stands before its first result."""
     board, writer, scheduler, metrics = app.board, app.writer.accept, app.scheduler, app.metrics
     probed = _publishing(app.bus, board.probed)
@@ -250,10 +283,16 @@ def _subscribers(app: App, kept: Kept, discoveries: Discoveries) -> Mapping[type
             scheduler.registered,
             kept.on_registered,
         ],
-        CheckDeleted: [writer, scheduler.deleted, _publishing(app.bus, board.deleted), kept.on_deleted],
-        CheckSucceeded: [writer, probed, app.count],
-        CheckFailed: [writer, probed, app.count],
-        CheckErrored: [writer, probed, app.count],
+        CheckDeleted: [
+            writer,
+            scheduler.deleted,
+            _publishing(app.bus, board.deleted),
+            kept.on_deleted,
+            export.deleted,
+        ],
+        CheckSucceeded: [writer, probed, app.count, export.probed],
+        CheckFailed: [writer, probed, app.count, export.probed],
+        CheckErrored: [writer, probed, app.count, export.probed],
         SlotSkipped: [writer, board.skipped_slot, app.count],
         SlotsMissed: [writer, board.gap],
         HeartbeatReceived: [writer, board.heartbeat],
@@ -264,6 +303,8 @@ def _subscribers(app: App, kept: Kept, discoveries: Discoveries) -> Mapping[type
             board.configured,
             scheduler.configured,
             metrics.reloaded,
+            export.configured,
+            tracing.configured,  # no span before there is somebody to take it
             log_reload,
             discoveries.configured,
             partial(_hold, app),
@@ -306,6 +347,7 @@ def _sources(
     storage: Storage,
     *,
     discovery: Callable[[], Mapping[str, BlockNumbers]],
+    otlp: Callable[[], OtlpStatistics | None],
 ) -> Sources:
     outside = given or Sources()
     return Sources(
@@ -317,6 +359,7 @@ def _sources(
         http=outside.http,
         discovery=discovery,
         web=outside.web,
+        otlp=otlp,
     )
 
 

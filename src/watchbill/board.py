@@ -65,6 +65,8 @@ class CheckState:
     check: Check
     location: str
     registered_at: Instant
+    observed_since: Instant
+    """From when on the histograms count."""
     latency: Histogram
     phases: dict[str, Histogram] = field(default_factory=dict)
     latest: Result | None = None
@@ -190,6 +192,7 @@ class Board:
             if other_histograms:
                 state.latency = self._histogram()
                 state.phases = self._phases()
+                state.observed_since = event.at
             state.version += 1
         self.declared_services = config.services
         for name in list(self.services):
@@ -251,6 +254,7 @@ class Board:
             check=event.check,
             location=event.location,
             registered_at=event.at,
+            observed_since=event.at,
             latency=self._histogram(),
             phases=self._phases(),
         )

@@ -5,6 +5,7 @@ No schedule, no history, no metrics: subscribe to events for what you want of th
 
 from __future__ import annotations
 
+import os
 import time
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
@@ -20,6 +21,7 @@ from watchbill.handlers import delete_check, execute_checks, register_check
 from watchbill.net import open_network
 from watchbill.probes import Kept, make_execute, probers
 from watchbill.pulse import Pulse
+from watchbill.tracing import Tracing
 from watchbill.workers.judging import open_judges
 
 
@@ -42,6 +44,7 @@ async def open_core(*, location: str = "", concurrent_probes: int = 100) -> Asyn
             location=location,
             monotonic=clock.monotonic,
             limit=concurrent_probes,
+            begin_trace=Tracing(os.urandom).begin,
         )
         group.start_soon(pulse.run, name="loop lag")
         bus = Bus(

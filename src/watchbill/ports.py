@@ -295,6 +295,9 @@ WayLost: TypeAlias = Callable[[str, str | None], str | None]
 """``way_lost(address, source)``: why nothing can leave this machine for there just now, by what the kernel says at
 once; ``None`` where it can."""
 
+RandomBytes: TypeAlias = Callable[[int], bytes]
+"""``random_bytes(count)``: as many bytes that nobody can foresee."""
+
 Execute: TypeAlias = Callable[..., Awaitable[Result]]
 """``execute(check, slot=..., trigger=...)``: one probe, bounded by the check's timeout; never raises for a target."""
 
@@ -351,6 +354,10 @@ class Judge(Protocol):
         ...
 
 
+def no_randomness(_count: int) -> bytes:
+    raise LookupError("nobody brought random bytes")
+
+
 @dataclass(frozen=True, slots=True)
 class Ports:
     """All that the application needs from outside; ``serve.py`` brings the real ones."""
@@ -365,6 +372,7 @@ class Ports:
     http: HttpClient = field(default_factory=NoHttp)
     look_up: LookUp = no_look_up
     files: Files = field(default_factory=NoFiles)
+    random_bytes: RandomBytes = no_randomness
 
 
 Checks: TypeAlias = Mapping[str, Check]

@@ -13,7 +13,7 @@ from contextlib import AsyncExitStack
 from dataclasses import dataclass
 from functools import partial
 from importlib.metadata import version
-from socket import socket
+from socket import gethostname, socket
 from typing import Any, TypeVar
 
 import anyio
@@ -41,6 +41,7 @@ from watchbill.ports import Ports
 from watchbill.probes import make_execute, probers
 from watchbill.rereading import Rereading, first
 from watchbill.storage import open_storage
+from watchbill.tracing import Tracing
 from watchbill.web import HttpTally, Passwords, adopt, bind, create_app, serve_web
 from watchbill.workers.judging import open_judges
 from watchbill.workers.loading import Loader
@@ -135,6 +136,7 @@ async def _main(
             files=DiskFiles(),
             http=HttpRequests(network),
             look_up=network.look_up,
+            random_bytes=os.urandom,
         )
         http = HttpTally()
         sources = Sources(log=lines.statistics, http=http.statistics, web=live.statistics if live else None)
@@ -145,6 +147,7 @@ async def _main(
                 location=options.location,
                 sources=sources,
                 version=version("watchbill"),
+                instance=_instance(sockets),
             )
         )
         heap = Heap(lambda: app.scheduler.under_way, lambda: len(app.board.checks))
@@ -294,6 +297,13 @@ def _announce(
         )
 
 
+def _instance(sockets: Sequence[socket]) -> str:
+    """What tells this exporter from others, and is the same after a restart: its machine, and where it listens."""
+    names = [bound.getsockname() for bound in sockets]
+    where = [str(name[1]) if isinstance(name, tuple) else str(name) for name in names]
+    return ":".join([gethostname(), *where[:1]])
+
+
 def _url(bound: socket, prefix: str, *, encrypted: bool) -> str:
     scheme, name = "https" if encrypted else "http", bound.getsockname()
     if not isinstance(name, tuple):
@@ -322,6 +332,7 @@ async def _execute_once(loaded: LoadedConfig, ids: Sequence[str]) -> list[Result
             monotonic=clock.monotonic,
             limit=loaded.config.limits.concurrent_probes,
             way_lost=way_lost,
+            begin_trace=Tracing(os.urandom).begin,
         )
 
         async def probe(check_id: str) -> None:

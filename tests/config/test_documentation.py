@@ -100,5 +100,13 @@ def test_every_default_of_an_option_is_documented() -> None:
             )
 
 
+def test_every_default_of_the_export_is_documented() -> None:
+    text = section("OpenTelemetry: otlp")
+    for key, field in json_schema()["properties"]["otlp"]["properties"].items():
+        default = field.get("default", ".*")
+        written = str(default).lower() if isinstance(default, bool) else default
+        assert re.search(rf"^\| `otlp\.{key}` \|.*\| (required|none|`{written}`) \|", text, re.MULTILINE), key
+
+
 def test_every_refused_label_is_documented() -> None:
     assert [label for label in RESERVED_LABELS if f"`{label}`" not in section("Checks")] == []

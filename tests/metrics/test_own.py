@@ -66,6 +66,16 @@ class Block:
     succeeded_at: float
 
 
+@dataclass(frozen=True)
+class Exports:
+    """What an export by OTLP hands out."""
+
+    exported: Mapping[str, int] = field(default_factory=lambda: {"metrics": 200, "traces": 100})
+    dropped: Mapping[tuple[str, str], int] = field(default_factory=lambda: {("traces", "expired"): 3})
+    failures: Mapping[str, int] = field(default_factory=lambda: {"traces": 4})
+    pending: int = 9
+
+
 def full_metrics(board: Board | None = None, clock: FixedClock | None = None) -> Metrics:
     tally = HttpTally()
     tally.add(route="/metrics", method="GET", code=200, seconds=0.003)
@@ -80,6 +90,7 @@ def full_metrics(board: Board | None = None, clock: FixedClock | None = None) ->
         http=tally.statistics,
         discovery=lambda: {"pods": Block(7, 2, 1, 3, 4, 1_700_000_000.5)},
         web=lambda: WebStatistics(False, 9 * SECOND, 2, {"timeout": 3}),
+        otlp=Exports,
     )
     return Metrics(board or Board(), clock or FixedClock(), sources, version="1.2.3")
 
@@ -110,6 +121,7 @@ def test_each_part_s_numbers_are_shown() -> None:
         "watchbill_web_config_last_reload_successful": 0,
         "watchbill_web_config_last_reload_success_timestamp_seconds": 9,
         "watchbill_web_config_reload_failures_total": 2,
+        "watchbill_otlp_pending_spans": 9,
         "watchbill_clock_drift_seconds": -0.0015,
     }
     assert {name: values_of(metrics, name) for name in expected} == {
@@ -129,6 +141,15 @@ def test_each_part_s_numbers_are_shown() -> None:
 
 def test_handshakes_that_fail_are_counted_by_reason() -> None:
     assert values_of(full_metrics(), "watchbill_web_handshake_failures_total") == {("timeout",): 3}
+
+
+def test_what_became_of_spans_and_points_is_shown_where_they_are_exported() -> None:
+    metrics = full_metrics()
+    assert values_of(metrics, "watchbill_otlp_exported_total") == {("metrics",): 200, ("traces",): 100}
+    assert values_of(metrics, "watchbill_otlp_dropped_total") == {("expired", "traces"): 3}
+    assert values_of(metrics, "watchbill_otlp_failed_requests_total") == {("traces",): 4}
+    silent = Metrics(Board(), FixedClock(), Sources(otlp=lambda: None), version="1.2.3")
+    assert "watchbill_otlp_" not in silent.render()[1].decode()
 
 
 def test_requests_are_counted_by_code_method_and_route() -> None:

@@ -66,6 +66,8 @@ HOMES: Mapping[str, tuple[str, ...]] = {
     "tempfile": (),
     "duckdb": ("storage/",),
     "yaml": ("config/nodes.py", "discovery/formats.py", "generate/"),
+    "opentelemetry": ("otlp/",),
+    "google": ("otlp/",),
     "fastapi": ("web/",),
     "starlette": ("web/",),
     "uvicorn": ("web/server.py",),

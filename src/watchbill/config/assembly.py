@@ -14,7 +14,7 @@ from pydantic import BaseModel, ValidationError
 from watchbill.config.blocks import Blocks
 from watchbill.config.checks import MOST_MISSES, Checks
 from watchbill.config.documents import Sections
-from watchbill.config.fields import CHECK_MODELS, keys_of, suggestion
+from watchbill.config.fields import CHECK_MODELS, keys_of, secret_fields, suggestion
 from watchbill.config.interpolation import ANY_EACH, Values
 from watchbill.config.mistakes import KEY_RULES, Explained, described
 from watchbill.config.nodes import Entry, Mapping, Node, shown_key
@@ -26,6 +26,7 @@ from watchbill.domain.discovery import Discovery, Template
 from watchbill.domain.errors import Problem
 from watchbill.domain.fields import ID_PATTERN, Service
 from watchbill.domain.objectives import Slo
+from watchbill.domain.otlp import OtlpOptions
 
 M = TypeVar("M", bound=BaseModel)
 MOST_SERVICES = 20_000
@@ -67,6 +68,7 @@ class _Assembly:
         discover = self._discover(checks)
         storage, metrics = self._options("storage", StorageOptions), self._options("metrics", MetricsOptions)
         slos = self._slos(services, None if checks.problems else Selection(checks.checks), metrics)
+        otlp = self._otlp(checks)
         if self.problems or storage is None or metrics is None or limits is None:
             return None
         # Every part is a valid model already, so nothing is left to validate but what is shared by all.
@@ -80,6 +82,7 @@ class _Assembly:
             storage=storage,
             metrics=metrics,
             limits=limits,
+            otlp=otlp,
         )
 
     def _few(self, section: str, most: int) -> Mapping:
@@ -152,12 +155,19 @@ class _Assembly:
             layers.append(Entry(entry.key, _like(entry.value, {"labels": labels})))
         return service
 
-    def _options(self, name: str, model: type[M]) -> M | None:
+    def _otlp(self, checks: Checks) -> OtlpOptions | None:
+        mapping = self.sections.merged["otlp"]
+        if not mapping:
+            return None
+        names_files = mapping.get("tls", next(iter(mapping.values())))
+        return self._options("otlp", OtlpOptions, checks.context(names_files))
+
+    def _options(self, name: str, model: type[M], context: Map[str, object] | None = None) -> M | None:
         mapping = self.sections.merged[name]
         if not mapping:
             return model()
         key = next(iter(mapping.values())).key
-        options, problems = self._validate(model, Entry(key, _like(key, mapping)), name)
+        options, problems = self._validate(model, Entry(key, _like(key, mapping)), name, context=context)
         self.problems += problems
         return options
 
@@ -169,6 +179,7 @@ class _Assembly:
         *,
         each: Map[str, str] | None = None,
         known: tuple[str, ...] = (),
+        context: Map[str, object] | None = None,
     ) -> tuple[M | None, list[Problem]]:
         if not isinstance(entry.value.value, dict):
             message = f"{path.rpartition('.')[2]} must be a mapping, got {described(entry.value)}"
@@ -176,8 +187,8 @@ class _Assembly:
         plain = Plain(self.values, each)
         declared = plain.mapping(entry.value)
         problems = [replace(problem, key=f"{path}.{problem.key}") for problem in plain.problems]
-        problems += _secrets(plain, path)
-        result = validated(model, declared, plain)
+        problems += _secrets(plain, path, secret_fields(model))
+        result = validated(model, declared, plain, context)
         if isinstance(result, ValidationError):
             tainted = {id(found.node): found.text for found in plain.found.values()}
             explained = Explained(entry.value, entry.key, model, path, tainted, known)
@@ -246,11 +257,13 @@ def _misplaced(name: str, entry: Entry, where: str, keys: Collection[str]) -> Pr
     return entry.key.problem(f"defaults take what every check has ({', '.join(keys)}); {why}", where)
 
 
-def _secrets(plain: Plain, path: str) -> list[Problem]:
+def _secrets(plain: Plain, path: str, fields: Collection[str] = ()) -> list[Problem]:
+    """Where a secret stands outside of the ``fields`` that hold one."""
+    who = f"only `{path}.{'` and `'.join(fields)}`" if fields else "only a check"
     return [
-        found.node.problem(f"only a check can use a secret ({found.text.references})", f"{path}.{where}")
+        found.node.problem(f"{who} can use a secret ({found.text.references})", f"{path}.{where}")
         for where, found in plain.found.items()
-        if any(part.secret for part in found.text.parts)
+        if any(part.secret for part in found.text.parts) and where.partition(".")[0] not in fields
     ]
 
 

@@ -8,6 +8,7 @@ from typing import Any, TypeAlias
 from watchbill.domain.checks import RECORD_TYPES, REPEATABLE
 from watchbill.domain.fields import LABEL_PATTERN, RESERVED_LABELS
 from watchbill.domain.objectives import OWN_LABELS
+from watchbill.domain.otlp import ATTRIBUTE_PATTERN, PERCENTAGE_PATTERN
 
 Schema: TypeAlias = dict[str, Any]
 
@@ -33,6 +34,10 @@ EXTRA: Mapping[tuple[str, str], Schema] = {
     ("Http", "unix_socket"): _SOCKET,
     ("Tcp", "unix_socket"): _SOCKET,
     ("Proxy", "url"): {"pattern": _PROXY},
+    ("OtlpOptions", "endpoint"): {
+        "pattern": r"^[hH][tT][tT][pP][sS]?://[^\s/?#@\x00-\x1f]+(/[^\s?#\x00-\x1f]*)?$",
+        "examples": ["http://127.0.0.1:4318"],
+    },
     ("Outbound", "source_address"): {
         "pattern": r"^([0-9]+(\.[0-9]+){3}|[0-9A-Fa-f]*:[0-9A-Fa-f:.]+(%[^\s/%]+)?)$"
     },
@@ -46,6 +51,8 @@ SHORT_FORMS: Mapping[tuple[str, str], Schema] = {
     ("DnsAnswers", "any"): {"type": "string"},
     ("DnsAnswers", "all"): {"type": "string"},
     ("DnsAnswers", "none"): {"type": "string"},
+    ("OtlpTraces", "sample"): {"type": "string", "pattern": PERCENTAGE_PATTERN, "examples": ["10%"]},
+    ("OtlpOptions", "traces"): {"anyOf": [{"type": "boolean"}, REFERENCE]},
     ("Http", "proxy"): {"anyOf": [{"type": "string", "pattern": _PROXY}, REFERENCE]},
 }
 """Where text may stand for a mapping: for ``{equals: text}``, for ``{url: text}``."""
@@ -62,6 +69,7 @@ KEYS: Mapping[str, Schema] = {
     },
     "headers": {"pattern": r"^[A-Za-z0-9!#$%&'*+.^_`|~-]+$"},
     "json": {"pattern": r"^\$"},
+    "resource": {"pattern": ATTRIBUTE_PATTERN, "maxLength": 200},
 }
 
 

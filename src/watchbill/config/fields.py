@@ -11,7 +11,7 @@ from functools import cache
 from itertools import islice
 from typing import Any, get_args
 
-from pydantic import BaseModel
+from pydantic import BaseModel, SecretStr
 
 from watchbill.domain.checks import CHECK_TYPES, TYPE_NAMES
 from watchbill.domain.config import Config
@@ -55,6 +55,16 @@ def model_at(model: type[BaseModel], path: Iterable[str | int]) -> type[BaseMode
         annotation = keys_of(model).get(str(part))
         model = (model_in(annotation) if annotation is not None else None) or model
     return model
+
+
+@cache
+def secret_fields(model: type[BaseModel]) -> tuple[str, ...]:
+    """The keys whose values, or the values in them, are secrets."""
+    return tuple(key for key, annotation in keys_of(model).items() if _mentions(annotation, SecretStr))
+
+
+def _mentions(annotation: Any, kind: type) -> bool:
+    return annotation is kind or any(_mentions(part, kind) for part in get_args(annotation))
 
 
 def suggestion(name: str, known: Iterable[str]) -> str:

@@ -23,6 +23,7 @@ from watchbill.domain.fields import CheckFields
 KEY_RULES = {
     "checks": "an id is lower-case letters, digits, dots, dashes and underscores, and starts with a letter or digit",
     "match": "match takes check, service, type and the labels that checks declare",
+    "resource": "an attribute is letters, digits, dots, dashes and underscores, and starts with no digit",
     "labels": "a label is letters, digits and underscores, and starts with no digit",
 }
 _NAMED = re.compile(r"[a-z_]+(\.[A-Za-z0-9_-]+)?: (a|an|the|look-around) ")

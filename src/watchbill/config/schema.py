@@ -23,6 +23,7 @@ from watchbill.domain.config import Config, Defaults, Limits, MetricsOptions, St
 from watchbill.domain.discovery import SOURCES, Discovery
 from watchbill.domain.fields import ID_PATTERN, CheckFields, Service
 from watchbill.domain.objectives import Slo
+from watchbill.domain.otlp import OtlpOptions
 from watchbill.domain.rules import Comparison
 from watchbill.domain.units import DURATION_PATTERN, format_duration
 
@@ -91,6 +92,7 @@ def _sections(definitions: Schema) -> Schema:
         "storage": _model(StorageOptions, definitions),
         "metrics": _model(MetricsOptions, definitions),
         "limits": _model(Limits, definitions),
+        "otlp": _model(OtlpOptions, definitions),
     }
     told = {
         "defaults": "What holds for the checks of this file; in a folder's `watchbill.yaml`, for all files.",

@@ -119,6 +119,8 @@ class Http(ByName, CheckFields):
     """The proxy to go through: `http://`, `https://`, `socks5://` or `socks5h://`, credentials within it or beside it."""
     unix_socket: SocketPath | None = None
     """The path of a socket to connect to instead of the url's host."""
+    traceparent: StrictBool = False
+    """Send a `traceparent` header (W3C Trace Context) with every request, so that the target's traces name the probe."""
     expect: HttpExpect = HttpExpect()
     """What the response must meet; without `status` it must be 2xx."""
 
@@ -152,6 +154,10 @@ class Http(ByName, CheckFields):
             )
         if self.unix_socket is not None:
             _only_a_socket(self, "proxy", "ip_family", "source_address", "resolver")
+        if self.traceparent and any(name.lower() == "traceparent" for name in self.headers):
+            raise declared_problem(
+                "traceparent", "traceparent is among the headers, too; leave one of them out"
+            )
         return self
 
 

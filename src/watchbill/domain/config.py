@@ -14,6 +14,7 @@ from watchbill.domain.checks import Check
 from watchbill.domain.discovery import Discovery, DiscoveryId, Template
 from watchbill.domain.fields import CheckId, Labels, Service, ServiceId
 from watchbill.domain.objectives import Slo, SloId
+from watchbill.domain.otlp import OtlpOptions
 from watchbill.domain.rules import Declared
 from watchbill.domain.specs import masked_spec, spec_digest
 from watchbill.domain.units import Duration
@@ -103,6 +104,8 @@ class Config(Declared):
     """Which families `/metrics` has."""
     limits: Limits = Limits()
     """What one exporter may be asked to do."""
+    otlp: OtlpOptions | None = None
+    """Where metrics and spans are exported to, by the OpenTelemetry Protocol."""
 
 
 @dataclass(frozen=True, slots=True)

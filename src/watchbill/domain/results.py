@@ -5,9 +5,12 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from enum import StrEnum
-from typing import Any, TypeAlias
+from typing import TYPE_CHECKING, Any, TypeAlias
 
 from watchbill.domain.units import Instant
+
+if TYPE_CHECKING:
+    from watchbill.domain.tracing import Trace
 
 
 class Outcome(StrEnum):
@@ -108,7 +111,8 @@ class Result:
     ``slot`` is the scheduled instant; a probe outside the slots (``trigger`` is not ``schedule``) carries
     the instant it was asked for. ``duration_seconds`` is measured around the probe on a monotonic clock,
     and the ``phases`` (seconds, only those reached) add up to it for the types that have phases.
-    ``verdict`` is what the probe itself said where the outcome does not say it (``excused``).
+    ``verdict`` is what the probe itself said where the outcome does not say it (``excused``). ``trace`` is
+    there where the probe's span is to be exported, and is not stored.
     """
 
     check_id: str
@@ -123,6 +127,7 @@ class Result:
     status_code: int | None = None
     facts: Facts = field(default_factory=dict)
     verdict: Outcome | None = None
+    trace: Trace | None = None
 
     @property
     def reason(self) -> Reason | None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from ipaddress import ip_address
-from typing import Any
+from typing import Any, Generic, Protocol, TypeVar
 
 from watchbill.domain.checks import Check, Dns, Heartbeat, Http, Icmp, Tcp, Tls
 from watchbill.domain.config import MetricsOptions
@@ -28,27 +28,60 @@ _DURATIONS = (
 )
 
 Lines = dict[str, str]
+T = TypeVar("T")
+Family_co = TypeVar("Family_co", covariant=True)
 
 
-class LastProbe:
-    """The ``probe_*`` lines of one result."""
+class Form(Protocol[Family_co]):
+    """What a family's samples become."""
 
-    def __init__(self, check: Check, result: Result, text: CheckLabels, options: MetricsOptions) -> None:
+    def one(self, name: str, value: float) -> Family_co: ...
+
+    def info(self, name: str, own: Mapping[str, str]) -> Family_co:
+        """Labels of its own, and 1."""
+        ...
+
+    def each(self, name: str, label: str, values: list[tuple[str, float]]) -> Family_co:
+        """One sample for each value of the label."""
+        ...
+
+
+class AsText:
+    """Lines of the exposition."""
+
+    def __init__(self, labels: CheckLabels) -> None:
+        self._labels = labels
+
+    def one(self, name: str, value: float) -> str:
+        return f"{name}{{{self._labels.probe}}} {number(value)}\n"
+
+    def info(self, name: str, own: Mapping[str, str]) -> str:
+        return f"{name}{{{self._labels.with_pairs(own)}}} 1\n"
+
+    def each(self, name: str, label: str, values: list[tuple[str, float]]) -> str:
+        probe = self._labels.probe
+        return "".join([f'{name}{{{probe},{label}="{of}"}} {number(value)}\n' for of, value in values])
+
+
+class LastProbe(Generic[T]):
+    """The ``probe_*`` samples of one result, by family."""
+
+    def __init__(self, check: Check, result: Result, form: Form[T], options: MetricsOptions) -> None:
         self._check = check
         self._result = result
         self._facts = result.facts
-        self._text = text
+        self._form = form
         self._options = options
-        self._lines: Lines = {}
+        self._found: dict[str, T] = {}
 
-    def lines(self, *, success: bool) -> Lines:
+    def found(self, *, success: bool) -> dict[str, T]:
         self._put("probe_success", success)
         self._seconds("probe_duration_seconds", self._result.duration_seconds)
         self._of_type()
         if STALLED in self._facts:  # how long it took is our own doing
             for name in _DURATIONS:
-                self._lines.pop(name, None)
-        return self._lines
+                self._found.pop(name, None)
+        return self._found
 
     def _of_type(self) -> None:
         match self._check:
@@ -139,13 +172,12 @@ class LastProbe:
     def _icmp(self) -> None:
         name = "probe_icmp_duration_seconds"
         seconds = {"resolve": self._result.phases.get("resolve"), "rtt": self._facts.get("rtt_avg")}
-        self._lines[name] = "".join(
-            [
-                f'{name}{{{self._text.probe},phase="{phase}"}} {number(round(value, DIGITS))}\n'
-                for phase, value in seconds.items()
-                if isinstance(value, int | float)
-            ]
-        )
+        values = [
+            (phase, round(value, DIGITS))
+            for phase, value in seconds.items()
+            if isinstance(value, int | float)
+        ]
+        self._found[name] = self._form.each(name, "phase", values)
         self._fact("probe_icmp_reply_hop_limit", "hop_limit")
         if self._facts.get("packets_sent", 1) > 1:
             for figure in ("min", "max", "stddev"):
@@ -154,7 +186,7 @@ class LastProbe:
     # --- one sample each ------------------------------------------------------------------------------
 
     def _put(self, name: str, value: float) -> None:
-        self._lines[name] = f"{name}{{{self._text.probe}}} {number(value)}\n"
+        self._found[name] = self._form.one(name, value)
 
     def _seconds(self, name: str, value: object) -> None:
         if (seen := numeric(value)) is not None:
@@ -168,19 +200,15 @@ class LastProbe:
         self._number(name, self._facts.get(fact, default))
 
     def _info(self, name: str, own: Mapping[str, str]) -> None:
-        self._lines[name] = f"{name}{{{self._text.with_pairs(own)}}} 1\n"
+        self._found[name] = self._form.info(name, own)
 
     def _phases(self, name: str, shown: Mapping[str, str]) -> None:
         """As blackbox_exporter has it: an unresolved name has one phase, else those not reached are 0."""
-        phases, probe = self._result.phases, self._text.probe
+        phases = self._result.phases
         if self._result.reason is Reason.DNS:
             shown = {"resolve": "resolve"}
-        self._lines[name] = "".join(
-            [
-                f'{name}{{{probe},phase="{label}"}} {number(round(phases.get(phase, 0.0), DIGITS))}\n'
-                for label, phase in shown.items()
-            ]
-        )
+        values = [(label, round(phases.get(phase, 0.0), DIGITS)) for label, phase in shown.items()]
+        self._found[name] = self._form.each(name, "phase", values)
 
 
 def numeric(value: Any) -> float | None:

@@ -8,11 +8,11 @@ from watchbill.domain.config import MetricsOptions
 from watchbill.domain.results import Outcome, Result
 from watchbill.domain.status import STATUS_VALUE
 from watchbill.domain.units import SECOND, Instant, to_micros
-from watchbill.metrics.blackbox import DIGITS, LastProbe, Lines, numeric
+from watchbill.metrics.blackbox import DIGITS, AsText, LastProbe, Lines, numeric
 from watchbill.metrics.exposition import Family, escape, histogram, sample
 from watchbill.metrics.labels import CheckLabels
 
-_VERDICTS = (Outcome.SUCCESS, Outcome.FAILURE)
+VERDICTS = (Outcome.SUCCESS, Outcome.FAILURE)
 
 CHECK_FAMILIES: tuple[Family, ...] = (
     Family("watchbill_check_info", "gauge", "What the check probes; always 1.", ("target",)),
@@ -76,10 +76,10 @@ def row_of(state: CheckState, labels: CheckLabels, *, stale: bool, options: Metr
     result = state.latest
     if state.check.enabled and result is not None and not stale:
         verdict = result.verdict or result.outcome
-        if verdict in _VERDICTS:
+        if verdict in VERDICTS:
             lines |= _judged_lines(state.check, result, labels)
             if options.probe:
-                lines |= LastProbe(state.check, result, labels, options).lines(
+                lines |= LastProbe(state.check, result, AsText(labels), options).found(
                     success=verdict is Outcome.SUCCESS
                 )
     return tuple([text.encode() for text in map(lines.get, _NAMES, _NOTHING)])

@@ -19,7 +19,7 @@ from watchbill.domain.results import Reason
 from watchbill.domain.status import STATUS_VALUE
 from watchbill.domain.units import SECOND, Instant
 from watchbill.metrics.exposition import Family, histogram, labels, number, sample, samples
-from watchbill.metrics.sources import DiscoveryNumbers, Sources, WebNumbers
+from watchbill.metrics.sources import DiscoveryNumbers, OtlpNumbers, Sources, WebNumbers
 
 OWN_FAMILIES: tuple[Family, ...] = (
     Family("watchbill_service_status", "gauge", "1 up, 0.5 degraded, 0 down; absent while unknown.", ("service",)),
@@ -49,6 +49,10 @@ OWN_FAMILIES: tuple[Family, ...] = (
     Family("watchbill_web_config_last_reload_success_timestamp_seconds", "gauge", "When the web configuration that holds was read."),
     Family("watchbill_web_config_reload_failures_total", "counter", "Readings of the web configuration that were rejected."),
     Family("watchbill_web_handshake_failures_total", "counter", "Connections to the web that came to nothing in TLS.", ("reason",)),
+    Family("watchbill_otlp_exported_total", "counter", "Spans (traces) and data points (metrics) that the OTLP receiver took.", ("signal",)),
+    Family("watchbill_otlp_dropped_total", "counter", "Spans and data points that were given up.", ("signal", "reason")),
+    Family("watchbill_otlp_failed_requests_total", "counter", "Requests to the OTLP receiver that failed and may be tried again.", ("signal",)),
+    Family("watchbill_otlp_pending_spans", "gauge", "Spans waiting for the OTLP receiver."),
     Family("watchbill_config_last_reload_successful", "gauge", "1 if the last load of the configuration succeeded."),
     Family("watchbill_config_last_reload_success_timestamp_seconds", "gauge", "When the configuration was last loaded successfully."),
     Family("watchbill_config_info", "gauge", "The running configuration; always 1.", ("digest", "revision")),
@@ -169,6 +173,9 @@ class OwnFamilies:
             yield from _http_texts(self._sources)
         if self._sources.web is not None:
             yield from _web_texts(self._sources.web())
+        numbers = self._sources.otlp() if self._sources.otlp is not None else None
+        if numbers is not None:
+            yield from _otlp_texts(numbers)
 
     def _config_texts(self) -> Iterator[tuple[str, str]]:
         reloads = self.reloads
@@ -243,3 +250,20 @@ def _discovery_texts(blocks: Mapping[str, DiscoveryNumbers]) -> Iterator[tuple[s
         for reason, count in (("duplicate", numbers.duplicate), ("invalid", numbers.invalid))
     ]
     yield name, "".join(dropped)
+
+
+def _otlp_texts(numbers: OtlpNumbers) -> Iterator[tuple[str, str]]:
+    name = "watchbill_otlp_exported_total"
+    yield name, samples(name, "signal", numbers.exported.items())
+    name = "watchbill_otlp_dropped_total"
+    dropped = numbers.dropped.items()
+    yield (
+        name,
+        "".join(
+            sample(name, labels({"signal": signal, "reason": reason}), count)
+            for (signal, reason), count in dropped
+        ),
+    )
+    name = "watchbill_otlp_failed_requests_total"
+    yield name, samples(name, "signal", numbers.failures.items())
+    yield _single("watchbill_otlp_pending_spans", numbers.pending)

@@ -23,7 +23,9 @@ from watchbill.metrics.checks import CHECK_FAMILIES, Row, fresh_until, row_of
 from watchbill.metrics.exposition import OPENMETRICS, OPENMETRICS_END, TEXT, Family, prefers_openmetrics
 from watchbill.metrics.labels import CheckLabels, labels_of
 from watchbill.metrics.own import OwnFamilies
+from watchbill.metrics.samples import reading_of
 from watchbill.metrics.sources import Sources
+from watchbill.readings import Reading
 
 SLICE_SECONDS = 0.001
 PAUSE_SECONDS = 0.005
@@ -87,6 +89,12 @@ class Metrics:
 
     def rejected(self, event: ConfigRejected) -> None:
         self._own.reloads.rejected(event)
+
+    # --- for others ---------------------------------------------------------------------------------
+
+    def read(self, state: CheckState, now: Instant) -> Reading:
+        """The same numbers as values."""
+        return reading_of(state, now, options=self._board.options)
 
     # --- the page -----------------------------------------------------------------------------------
 

@@ -95,6 +95,19 @@ class WebNumbers(Protocol):
     def handshake_failures(self) -> Mapping[str, int] | None: ...
 
 
+class OtlpNumbers(Protocol):
+    """By signal (and reason): spans and data points that were exported or given up, requests that failed; spans waiting."""
+
+    @property
+    def exported(self) -> Mapping[str, int]: ...
+    @property
+    def dropped(self) -> Mapping[tuple[str, str], int]: ...
+    @property
+    def failures(self) -> Mapping[str, int]: ...
+    @property
+    def pending(self) -> int: ...
+
+
 @dataclass(frozen=True, slots=True)
 class Sources:
     """One callable a part; a part that is not there has no families."""
@@ -107,3 +120,4 @@ class Sources:
     http: Callable[[], HttpNumbers] | None = None
     discovery: Callable[[], Mapping[str, DiscoveryNumbers]] | None = None
     web: Callable[[], WebNumbers] | None = None
+    otlp: Callable[[], OtlpNumbers | None] | None = None

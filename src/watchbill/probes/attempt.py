@@ -11,6 +11,7 @@ from dataclasses import dataclass, field
 from typing import Any, TypeAlias
 
 from watchbill.domain.results import Failure, Phase, Reason
+from watchbill.domain.tracing import TraceContext
 
 
 class PhaseClock:
@@ -18,14 +19,16 @@ class PhaseClock:
 
     Every instant belongs to exactly one phase: starting one ends the one before. Time begins with the first
     phase, so that what a prober prepares is not measured; one that judges stops the clock first. A phase
-    entered again (the next hop of a redirect) adds up. ``now`` is monotonic, in seconds.
+    entered again (the next hop of a redirect) adds up. ``now`` is monotonic, in seconds. ``marks``: where to note
+    each phase and when it began.
     """
 
-    def __init__(self, now: Callable[[], float]) -> None:
+    def __init__(self, now: Callable[[], float], marks: list[tuple[Phase, float]] | None = None) -> None:
         self._now = now
+        self._marks = marks
         self._phase: Phase | None = None
         self._stopped: float | None = None
-        self._since = self.started = now()
+        self._since = self.started = self.ended = now()
         self.seconds: dict[Phase, float] = {}
 
     @property
@@ -41,6 +44,8 @@ class PhaseClock:
             self.started = self._since = now
         self._phase = phase
         self._stopped = None
+        if self._marks is not None:
+            self._marks.append((phase, now))
 
     def stop(self) -> float:
         """End the last phase; the seconds from the first start to the first stop after the last start."""
@@ -49,6 +54,7 @@ class PhaseClock:
             if self._phase is not None:
                 self._close(now)
             self._phase = None
+            self.ended = now
             self._stopped = now - self.started
         return self._stopped
 
@@ -68,9 +74,10 @@ class PhaseClock:
 
 @dataclass(slots=True)
 class Attempt:
-    """What one probe has found so far. No failure means success."""
+    """What one probe has found so far. No failure means success. ``context``: its ids, where anybody hears of them."""
 
     phases: PhaseClock
+    context: TraceContext | None = None
     failures: list[Failure] = field(default_factory=list)
     status_code: int | None = None
     facts: dict[str, Any] = field(default_factory=dict)

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, TypeAlias
 
 import anyio
 import structlog
@@ -17,7 +17,8 @@ from watchbill.clock import Clock
 from watchbill.domain.checks import Check, Icmp
 from watchbill.domain.expectations import latency_failures
 from watchbill.domain.results import Failure, Phase, Reason, Result, Trigger, by_precedence, outcome_of
-from watchbill.domain.units import Instant, format_duration
+from watchbill.domain.tracing import Trace, TraceContext
+from watchbill.domain.units import SECOND, Instant, format_duration
 from watchbill.ports import Execute, NetworkError, WayLost
 from watchbill.probes import doubts
 from watchbill.probes.attempt import Attempt, PhaseClock, Prober
@@ -25,6 +26,9 @@ from watchbill.probes.prepared import PerCheck
 from watchbill.probes.shown import Screen, presentable
 
 MOST_FAILURES = 20
+
+BeginTrace: TypeAlias = Callable[[Check], TraceContext | None]
+"""The ids of a probe that begins, if it is part of a trace."""
 
 log = structlog.get_logger()
 
@@ -57,8 +61,10 @@ class Executor:
         location: str = "",
         limit: int | anyio.CapacityLimiter | None = None,
         way_lost: WayLost = lambda _address, _source: None,
+        begin_trace: BeginTrace = lambda _check: None,
     ) -> None:
         self._way_lost = way_lost
+        self._begin_trace = begin_trace
         self._probers = probers
         self._clock = clock
         self._monotonic = monotonic
@@ -78,7 +84,9 @@ class Executor:
 
     async def _probe(self, check: Check, slot: Instant | None, trigger: Trigger) -> Result:
         started_at = self._clock.now()
-        attempt = Attempt(PhaseClock(self._monotonic))
+        context = self._begin_trace(check)
+        marks: list[tuple[Phase, float]] | None = [] if context is not None and context.sampled else None
+        attempt = Attempt(PhaseClock(self._monotonic, marks), context)
         with anyio.move_on_after(check.timeout.total_seconds()) as deadline:
             await self._run(check, attempt)
         if deadline.cancelled_caught:
@@ -100,7 +108,19 @@ class Executor:
             phases=attempt.phases.seconds,
             status_code=attempt.status_code,
             facts=facts,
+            trace=self._trace(check, attempt, marks) if marks is not None else None,
         )
+
+    def _trace(self, check: Check, attempt: Attempt, marks: list[tuple[Phase, float]]) -> Trace | None:
+        """What was seen on the monotonic clock, by where that is on the wall clock now."""
+        now, monotonic = self._clock.now(), self._monotonic()
+
+        def instant(seen: float) -> Instant:
+            return now - round((monotonic - seen) * SECOND)
+
+        began, ended = instant(attempt.phases.started), instant(attempt.phases.ended)
+        phases = tuple([(phase, instant(seen)) for phase, seen in marks])
+        return Trace(attempt.context, check, began, ended, phases) if attempt.context is not None else None
 
     def statistics(self) -> ExecutorStatistics:
         return ExecutorStatistics(dict(self._statistics.crashes))
@@ -138,9 +158,16 @@ def make_execute(
     location: str = "",
     limit: int | anyio.CapacityLimiter | None = None,
     way_lost: WayLost = lambda _address, _source: None,
+    begin_trace: BeginTrace = lambda _check: None,
 ) -> Execute:
     return Executor(
-        probers, clock=clock, monotonic=monotonic, location=location, limit=limit, way_lost=way_lost
+        probers,
+        clock=clock,
+        monotonic=monotonic,
+        location=location,
+        limit=limit,
+        way_lost=way_lost,
+        begin_trace=begin_trace,
     ).execute
 
 

@@ -25,6 +25,7 @@ from watchbill.probes.attempt import Attempt
 from watchbill.probes.bodies import judge_received, pass_over, read_body
 from watchbill.probes.connections import way
 from watchbill.probes.kept import Kept
+from watchbill.probes.propagation import traceparent, with_field
 from watchbill.probes.redirects import Headers, follow, leads_on
 from watchbill.probes.transport import Outgoing, ProbeTransport, as_response, outgoing_of
 from watchbill.probes.ways import WayTransport, is_plain
@@ -53,9 +54,14 @@ async def probe(
         else WayTransport(check, attempt, network, kept=kept, opened_at=now())
     )
     try:
-        answer = await transport.exchange(prepared(check))
+        field = traceparent(check, attempt)
+        outgoing = prepared(check)
+        answer = await transport.exchange(outgoing if field is None else with_field(outgoing, field))
         if check.follow_redirects and leads_on(answer):
             request, foreign = first_request(check), _defaults()
+            if field is not None:
+                request.headers[field[0].decode()] = field[1].decode()
+                foreign.append(field)
             answer = await follow(check, attempt, transport, request=request, first=answer, foreign=foreign)
         long_headers = _judge_head(check.expect, answer, attempt)
         _judge_validity(check.expect, transport, now, attempt)
