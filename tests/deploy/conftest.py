@@ -16,6 +16,7 @@ import yaml
 from tests.deploy.targets import every_type
 from tests.exporter import Exporter, command, exporter
 from tests.prometheus import PROMETHEUS, Prometheus, eventually, open_prometheus
+from tests.web.certificates import authority
 
 DEPLOY = Path(__file__).parents[2] / "deploy"
 ATTACHED = {
@@ -40,6 +41,20 @@ def running_exporter(watched: Path) -> Iterator[Exporter]:
 
 
 @pytest.fixture(scope="package")
+def guarded_exporter(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Exporter]:
+    """A second one, which is asked over TLS alone."""
+    folder = tmp_path_factory.mktemp("guarded")
+    party = authority().issue("127.0.0.1")
+    (folder / "server.crt").write_bytes(party.cert)
+    (folder / "server.key").write_bytes(party.key)
+    (folder / "web.yml").write_text("tls_server_config: {cert_file: server.crt, key_file: server.key}\n")
+    (folder / "checks.yaml").write_text("version: 1\nchecks: {one: {type: heartbeat, every: 1h}}\n")
+    options = ("--web.config.file", str(folder / "web.yml"))
+    with exporter(folder / "checks.yaml", folder, *options, wait=False) as running:
+        yield running
+
+
+@pytest.fixture(scope="package")
 def rules_of_objectives(watched: Path) -> Path:
     path = watched.with_name("slos.rules.yml")
     options = ("--only", "slo", "--scrape-interval", "1s", "--output", str(path))
@@ -56,6 +71,7 @@ def exporter_metrics_url(running_exporter: Exporter) -> str:
 def scraped(
     running_exporter: Exporter,
     exporter_metrics_url: str,
+    guarded_exporter: Exporter,
     rules_of_objectives: Path,
     tmp_path_factory: pytest.TempPathFactory,
 ) -> Iterator[Prometheus]:
@@ -69,12 +85,22 @@ def scraped(
     shortened = {
         "global": {"scrape_interval": "1s", "scrape_timeout": "1s", "evaluation_interval": "1s"},
         "rule_files": [str(DEPLOY / "prometheus/alerts.yml"), str(rules_of_objectives)],
-        "scrape_configs": [job],
+        "scrape_configs": [job, _guarded(guarded_exporter)],
     }
     with open_prometheus(tmp_path_factory.mktemp("prometheus"), config=shortened) as prometheus:
         eventually(
             lambda: prometheus.query('sum(watchbill_check_slots_total{outcome="success"}) > 5'),
             what="Prometheus has scraped some results",
         )
+        eventually(lambda: prometheus.query('up{job="guarded"} == 1'), what="TLS is scraped")
         running_exporter.request("/-/reload", method="POST")
         yield prometheus
+
+
+def _guarded(exporter: Exporter) -> dict[str, Any]:
+    return {
+        "job_name": "guarded",
+        "scheme": "https",
+        "tls_config": {"insecure_skip_verify": True},
+        "static_configs": [{"targets": [exporter.url.removeprefix("http://")]}],
+    }

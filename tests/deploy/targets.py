@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import json
 import socketserver
 import ssl
 import threading
@@ -79,6 +80,8 @@ def every_type(folder: Path) -> Iterator[Path]:
         http_port = stack.enter_context(_served(_Quiet(("127.0.0.1", 0), _Page)))
         dns_port = stack.enter_context(_served(socketserver.ThreadingUDPServer(("127.0.0.1", 0), _Answers)))
         checks = _checks(tls_port=tls_port, http_port=http_port, dns_port=dns_port)
+        discovered = [{"targets": [f"127.0.0.1:{http_port}"], "labels": {"zone": "eu-1"}}]
+        (folder / "targets.json").write_text(json.dumps(discovered), encoding="utf-8")
         path = folder / "checks.yaml"
         path.write_text(yaml.safe_dump(checks, sort_keys=False), encoding="utf-8")
         yield path
@@ -100,6 +103,12 @@ def _checks(*, tls_port: int, http_port: int, dns_port: int) -> dict[str, Any]:
             "backup": {"type": "heartbeat", "service": "shop", "every": "1h", "grace": "5m"},
             "refused": {"type": "tcp", "host": "127.0.0.1", "port": free_port()},
             "parked": {"type": "tcp", "host": "127.0.0.1", "port": 1, "enabled": False},
+        },
+        "discover": {
+            "found": {
+                "file_sd": {"files": ["targets.json"]},
+                "check": {"type": "http", "url": "http://${each.__address__}/"},
+            }
         },
         "slos": {
             "flaky": {

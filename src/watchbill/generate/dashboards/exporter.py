@@ -41,6 +41,7 @@ def exporter(*, watchbill_url: str) -> Json:
             ("Process", _process()),
             ("HTTP", _http()),
             ("Configuration and faults", _faults()),
+            ("Discovery", _discovery()),
         ],
     )
 
@@ -132,11 +133,30 @@ def _http() -> list[Json]:
     slowest = quantile(0.99, "watchbill_http_request_duration_seconds", OWN, by="route")
     scrapes = f"scrape_duration_seconds{{{OWN}}} {OF_OURS}"
     samples = f"scrape_samples_scraped{{{OWN}}} {OF_OURS}"
+    handshakes = increase("watchbill_web_handshake_failures_total", "$__rate_interval", OWN, "reason")
+    web = f"max by (instance) (watchbill_web_config_last_reload_successful{{{OWN}}})"
     return [
         graph("Requests", query(requests, "{{route}} {{code}}"), about="Requests to the exporter, scrapes among them.", unit="reqps", width=6),
         graph("Slowest requests", query(slowest, "{{route}}"), about="99 of 100 requests of a route were faster.", unit="s", width=6),
         graph("Scrapes", query(scrapes, "{{instance}}"), about="How long Prometheus takes to read /metrics.", unit="s", width=6),
         graph("Samples a scrape", query(samples, "{{instance}}"), about="How many samples Prometheus takes from each exporter.", width=6),
+        timeline("Web configuration", web, "{{instance}}", about="Whether the file of users and certificates was good when it was last read; while refused, the one from before holds.", height=5, width=12, defaults={"mappings": CONFIG_TEXTS, "noValue": "none is given"}),
+        graph("Failed handshakes", query(handshakes, "{{reason}}"), about="Connections that came to nothing in TLS, a client's certificate among the reasons.", height=5, defaults={"min": 0, "noValue": "no TLS"}),
+    ]  # fmt: skip
+
+
+def _discovery() -> list[Json]:
+    targets = f"sum by (discovery) (watchbill_discovery_targets{{{OWN}}})"
+    dropped = f"sum by (discovery, reason) (watchbill_discovery_dropped_targets{{{OWN}}})"
+    kept = f"sum by (discovery) (watchbill_discovery_kept_targets{{{OWN}}})"
+    failures = increase("watchbill_discovery_failures_total", "$__rate_interval", OWN, "discovery")
+    read = f"time() - max by (discovery) (watchbill_discovery_last_success_timestamp_seconds{{{OWN}}} > 0)"
+    none: Json = {"noValue": "nothing is discovered", "decimals": 0}
+    return [
+        graph("Discovered checks", query(targets, "{{discovery}}"), about="Checks that each block of discover has of its targets.", width=6, stacked=True, defaults=none),
+        graph("Targets that are no checks", query(dropped, "{{discovery}}: {{reason}}"), query(kept, "{{discovery}}: kept"), about="Not valid, or of an id that is taken. Kept are those that the source has no more, since most of the block would have gone.", width=6, defaults=none),
+        graph("Sources that failed", query(failures, "{{discovery}}"), about="The source could not be asked, or was not understood: what it told last is kept.", width=6, defaults=none),
+        graph("Since a source was read", query(read, "{{discovery}}"), about="Time since each source was last asked with success.", unit="s", width=6, defaults={"noValue": "nothing is discovered"}),
     ]  # fmt: skip
 
 
