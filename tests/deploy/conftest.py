@@ -15,6 +15,7 @@ import yaml
 
 from tests.deploy.targets import every_type
 from tests.exporter import Exporter, command, exporter
+from tests.otlp.receiver import receiving
 from tests.prometheus import PROMETHEUS, Prometheus, eventually, open_prometheus
 from tests.web.certificates import authority
 
@@ -42,16 +43,19 @@ def running_exporter(watched: Path) -> Iterator[Exporter]:
 
 @pytest.fixture(scope="package")
 def guarded_exporter(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Exporter]:
-    """A second one, which is asked over TLS alone."""
+    """A second one, which is asked over TLS alone and exports to a receiver of OTLP."""
     folder = tmp_path_factory.mktemp("guarded")
     party = authority().issue("127.0.0.1")
     (folder / "server.crt").write_bytes(party.cert)
     (folder / "server.key").write_bytes(party.key)
     (folder / "web.yml").write_text("tls_server_config: {cert_file: server.crt, key_file: server.key}\n")
-    (folder / "checks.yaml").write_text("version: 1\nchecks: {one: {type: heartbeat, every: 1h}}\n")
-    options = ("--web.config.file", str(folder / "web.yml"))
-    with exporter(folder / "checks.yaml", folder, *options, wait=False) as running:
-        yield running
+    path, options = folder / "checks.yaml", ("--web.config.file", str(folder / "web.yml"))
+    with receiving() as receiver:
+        heartbeat = {"type": "heartbeat", "every": "1h"}
+        declared = {"version": 1, "otlp": {"endpoint": receiver.endpoint}, "checks": {"one": heartbeat}}
+        path.write_text(yaml.safe_dump(declared), encoding="utf-8")
+        with exporter(path, folder, *options, wait=False) as running:
+            yield running
 
 
 @pytest.fixture(scope="package")

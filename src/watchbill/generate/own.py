@@ -29,7 +29,7 @@ from watchbill.generate.texts import (
     span,
 )
 
-OVERVIEW = "/d/watchbill-overview"
+OVERVIEW, EXPORTER = "/d/watchbill-overview", "/d/watchbill-exporter"
 PAGE, TICKET = "critical", "warning"
 ROLLOUT = 30 * MINUTE
 """How long rules and exporters may disagree: a rollout reaches them one after the other, in either order."""
@@ -159,7 +159,7 @@ def _own_side_errors(asked: Asked) -> Alert:
         summary=f"Watchbill cannot judge its {TYPE} checks: {REASON_LABEL}",
         description=f"{NUMBER} probes of type {TYPE} ended as error ({REASON_LABEL}) within {window}. The fault is on the "
         "exporter's own side; nothing is said about the targets.",
-        dashboard=OVERVIEW,
+        dashboard=EXPORTER,
     )
 
 
@@ -178,7 +178,7 @@ def _history(asked: Asked) -> list[Alert]:
             summary=f"Watchbill at {INSTANCE} is losing history",
             description=f"{NUMBER} rows were dropped within {long} because the store did not take them and the buffer was full. "
             "Probing and metrics go on.",
-            dashboard=OVERVIEW,
+            dashboard=EXPORTER,
         ),
         _own(
             "WatchbillHistoryNotWritten",
@@ -188,7 +188,7 @@ def _history(asked: Asked) -> list[Alert]:
             summary=f"Watchbill at {INSTANCE} writes no history",
             description=f"{NUMBER} rows wait and for {short} none was written: a full disk or a broken store. Rows are kept in "
             "memory until the buffer is full, then the oldest are dropped.",
-            dashboard=OVERVIEW,
+            dashboard=EXPORTER,
         ),
         _own(
             "WatchbillHistoryLagging",
@@ -198,7 +198,7 @@ def _history(asked: Asked) -> list[Alert]:
             summary=f"The history of Watchbill at {INSTANCE} lags behind",
             description=f"{NUMBER} rows wait to be written, more than half a minute's worth. The disk is too slow for the number "
             "of checks.",
-            dashboard=OVERVIEW,
+            dashboard=EXPORTER,
         ),
     ]
 
@@ -217,7 +217,7 @@ def _process(asked: Asked) -> list[Alert]:
             summary=f"Watchbill at {INSTANCE} is short of CPU",
             description=f"The 99th percentile of the event loop's lag is {SPAN}. Latencies are measured too high and slots start "
             "late; give it more CPU or fewer checks.",
-            dashboard=OVERVIEW,
+            dashboard=EXPORTER,
         ),
         _own(
             "WatchbillHandlerErrors",
@@ -227,7 +227,7 @@ def _process(asked: Asked) -> list[Alert]:
             summary=f"A part of Watchbill fails: {HANDLER}",
             description=f"{HANDLER} raised {NUMBER} times within {long}: a defect of Watchbill, whose other parts go on. The log "
             "has a traceback.",
-            dashboard=OVERVIEW,
+            dashboard=EXPORTER,
         ),
     ]
 

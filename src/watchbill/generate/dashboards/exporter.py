@@ -42,6 +42,7 @@ def exporter(*, watchbill_url: str) -> Json:
             ("HTTP", _http()),
             ("Configuration and faults", _faults()),
             ("Discovery", _discovery()),
+            ("OpenTelemetry", _otlp()),
         ],
     )
 
@@ -157,6 +158,20 @@ def _discovery() -> list[Json]:
         graph("Targets that are no checks", query(dropped, "{{discovery}}: {{reason}}"), query(kept, "{{discovery}}: kept"), about="Not valid, or of an id that is taken. Kept are those that the source has no more, since most of the block would have gone.", width=6, defaults=none),
         graph("Sources that failed", query(failures, "{{discovery}}"), about="The source could not be asked, or was not understood: what it told last is kept.", width=6, defaults=none),
         graph("Since a source was read", query(read, "{{discovery}}"), about="Time since each source was last asked with success.", unit="s", width=6, defaults={"noValue": "nothing is discovered"}),
+    ]  # fmt: skip
+
+
+def _otlp() -> list[Json]:
+    none: Json = {"noValue": "nothing is exported", "min": 0}
+    exported = rate("watchbill_otlp_exported_total", OWN, "signal")
+    dropped = increase("watchbill_otlp_dropped_total", "$__rate_interval", OWN, "signal, reason")
+    failed = increase("watchbill_otlp_failed_requests_total", "$__rate_interval", OWN, "signal")
+    pending = f"sum by (instance) (watchbill_otlp_pending_spans{{{OWN}}})"
+    return [
+        graph("Exported", query(exported, "{{signal}}"), about="Spans and data points a second that the receiver took.", unit="ops", width=6, defaults=none),
+        graph("Waiting spans", query(pending, "{{instance}}"), about="They wait while the receiver does not answer, as many as fit.", width=6, defaults=none),
+        graph("Failed requests", query(failed, "{{signal}}"), about="Requests to the receiver that failed; they are tried again.", width=6, defaults=none),
+        graph("Given up", query(dropped, "{{signal}}: {{reason}}"), about="Spans and data points that the receiver never got.", width=6, defaults=none),
     ]  # fmt: skip
 
 
