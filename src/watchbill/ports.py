@@ -373,6 +373,8 @@ class Ports:
     look_up: LookUp = no_look_up
     files: Files = field(default_factory=NoFiles)
     random_bytes: RandomBytes = no_randomness
+    environment: Mapping[str, str] = field(default_factory=dict)
+    """Where a pod is told of its cluster."""
 
 
 Checks: TypeAlias = Mapping[str, Check]

@@ -137,6 +137,7 @@ async def _main(
             http=HttpRequests(network),
             look_up=network.look_up,
             random_bytes=os.urandom,
+            environment=os.environ,
         )
         http = HttpTally()
         sources = Sources(log=lines.statistics, http=http.statistics, web=live.statistics if live else None)

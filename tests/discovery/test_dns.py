@@ -10,7 +10,7 @@ import pytest
 from pydantic import ValidationError
 
 from tests.discovery.reports import Told, running
-from tests.dns_server import DnsServer, dns_server, rcode, records, silence
+from tests.dns_server import DnsServer, dns_server, rcode, records
 from watchbill.discovery.dns import dns_source
 from watchbill.discovery.sources import Source
 from watchbill.domain.discovery import TargetGroup
@@ -155,17 +155,6 @@ async def test_what_was_found_before_a_restart_is_kept_for_a_name_that_fails(ser
     ):
         await told.found_again()
         assert told.addresses() == ["192.0.2.1:80", "192.0.2.2:80"]
-
-
-async def test_a_server_that_is_silent_fails_and_is_asked_again(server: DnsServer) -> None:
-    server.default = silence
-    server.scripts.clear()
-    async with (
-        open_network() as network,
-        running(source(server, network, "shop.test", type="A", port=80)) as told,
-    ):
-        await told.failed_again()
-        assert told.all_found == []
 
 
 # --- what may be declared -----------------------------------------------------------------------------

@@ -1,0 +1,119 @@
+"""What a cluster has of one kind in one place, followed: listed once, then every change in turn.
+
+A watch that the server ends goes on where it stood. Whose version the server has forgotten (410, as an answer or within
+the stream) lists again. Whatever fails is told, waited for (twice as long each time, up to half a minute, and never in
+step with others), and leaves everything as it was.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+
+import anyio
+
+from watchbill.discovery.kubernetes_api import GONE, WATCH_SECONDS, Api, ApiError, Resource
+from watchbill.discovery.kubernetes_objects import Object, key_of
+from watchbill.domain.results import Reason
+from watchbill.ports import HttpError
+
+FIRST_WAIT_SECONDS = 0.5
+LONGEST_WAIT_SECONDS = 30.0
+PAGING_ATTEMPTS = 3
+"""A list that takes longer than the server keeps its pages for begins anew."""
+
+
+@dataclass(slots=True)
+class Mirror:
+    """``changed`` is told of what is new, ``failed`` of why nothing is; ``objects`` are by namespace and name.
+
+    ``random``: from 0 to 1.
+    """
+
+    api: Api
+    resource: Resource
+    namespace: str
+    """Empty for all."""
+    selectors: Mapping[str, str]
+    changed: Callable[[], None]
+    failed: Callable[[str], None]
+    random: Callable[[], float]
+    objects: dict[str, Object] = field(default_factory=dict)
+    known: bool = False
+    """Whether it was ever listed."""
+    _failures: int = 0
+
+    async def follow(self) -> None:
+        while True:
+            try:
+                version = await self._list()
+                while True:
+                    version = await self._watch(version)
+            except ApiError as error:
+                if error.status != GONE:
+                    self.failed(str(error))
+                least = error.retry_after_seconds
+            except HttpError as error:
+                self.failed(error.message)
+                least = 0.0
+            await anyio.sleep(max(least, self._wait()))
+
+    async def _list(self) -> str:
+        """:return: the version to watch from."""
+        for _ in range(PAGING_ATTEMPTS):
+            found: dict[str, Object] = {}
+            more = ""
+            try:
+                while True:
+                    page = await self.api.page(self.resource, self.namespace, self.selectors, more)
+                    found |= {key_of(one): one for one in page.items}
+                    more = page.more
+                    if not more:
+                        break
+            except ApiError as error:
+                if error.status != GONE or not more:
+                    raise
+                continue  # the rest of the list has expired
+            self.objects, self.known = found, True
+            self.changed()
+            return page.version
+        raise ApiError(f"the list of {self.resource.plural} expires before it is read to its end")
+
+    async def _watch(self, version: str) -> str:
+        """:return: the version that the next watch goes on from."""
+        seconds = round(WATCH_SECONDS * (1 + self.random()))
+        opened = said_something = False
+        try:
+            async with self.api.watch(
+                self.resource, self.namespace, self.selectors, version=version, seconds=seconds
+            ) as events:
+                opened = True
+                async for event in events:
+                    said_something = True
+                    self._failures = 0
+                    version = event.version
+                    self._take(event.kind, event.found)
+        except HttpError as error:
+            if error.reason is not Reason.TIMEOUT or not opened:
+                raise
+            # Nothing changes, or the connection is dead: another one will tell.
+        self._failures = 0
+        self.changed()  # all is as it was told
+        if not said_something:
+            await anyio.sleep(FIRST_WAIT_SECONDS * (1 + self.random()))
+        return version
+
+    def _take(self, kind: str, found: Object) -> None:
+        match kind:
+            case "ADDED" | "MODIFIED":
+                self.objects[key_of(found)] = found
+            case "DELETED":
+                self.objects.pop(key_of(found), None)
+            case _:
+                return  # a bookmark is only a version
+        self.changed()
+
+    def _wait(self) -> float:
+        self._failures += 1
+        longest = min(LONGEST_WAIT_SECONDS, FIRST_WAIT_SECONDS * float(1 << min(self._failures, 10)))
+        return longest * (0.5 + self.random() / 2)
