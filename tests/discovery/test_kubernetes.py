@@ -23,8 +23,9 @@ from watchbill.domain.discovery import TargetGroup
 from watchbill.domain.kubernetes_sd import KubernetesSd
 from watchbill.net import open_network
 from watchbill.net.http import HttpRequests
-from watchbill.ports import FilesError
+from watchbill.ports import FilesError, Judge
 from watchbill.testing import judge_inline
+from watchbill.workers.judging import open_judges
 
 pytestmark = pytest.mark.anyio
 
@@ -77,7 +78,12 @@ def account(tmp_path: Path, authority: Authority, monkeypatch: pytest.MonkeyPatc
 
 @asynccontextmanager
 async def following(
-    api: KubernetesApi, account: Mounted, told: Told | None = None, **declared: Any
+    api: KubernetesApi,
+    account: Mounted,
+    told: Told | None = None,
+    *,
+    judge: Judge = judge_inline,
+    **declared: Any,
 ) -> AsyncIterator[Told]:
     """As in a pod of the cluster."""
     environment = {"KUBERNETES_SERVICE_HOST": LOOPBACK, "KUBERNETES_SERVICE_PORT": str(api.port)}
@@ -86,7 +92,7 @@ async def following(
             KubernetesSd.model_validate({"role": "ingress", **declared}),
             http=HttpRequests(network),
             files=account,
-            judge=judge_inline,
+            judge=judge,
             environment=environment,
             random=lambda: 0.5,
         )
@@ -202,6 +208,7 @@ async def test_a_watch_that_the_server_ends_goes_on_where_it_stood(
 ) -> None:
     api.put("ingresses", ingress("shop", "shop.test"))
     async with following(api, account) as told:
+        await told.until(lambda: told.addresses() == ["shop.test"])
         await api.watched()
         api.put("ingresses", ingress("blog", "blog.test"))
         await told.until(lambda: "blog.test" in told.addresses())
@@ -217,6 +224,7 @@ async def test_a_watch_that_the_server_ends_goes_on_where_it_stood(
 async def test_a_bookmark_moves_the_version_on(api: KubernetesApi, account: Mounted) -> None:
     api.put("ingresses", ingress("shop", "shop.test"))
     async with following(api, account) as told:
+        await told.until(lambda: told.addresses() == ["shop.test"])
         await api.watched()
         for _ in range(5):
             api.bookmark()
@@ -248,6 +256,7 @@ async def test_half_an_event_at_the_end_of_a_watch_is_none(api: KubernetesApi, a
 
     api.put("ingresses", ingress("shop", "shop.test"))
     async with following(api, account) as told:
+        await told.until(lambda: told.addresses() == ["shop.test"])
         await api.watched()
         api.end_watches(half)
         await api.asked_for(lambda asked: asked.watches, 2)
@@ -274,6 +283,7 @@ async def test_a_watch_that_breaks_keeps_everything_and_lists_again(
 ) -> None:
     api.put("ingresses", ingress("shop", "shop.test"))
     async with following(api, account) as told:
+        await told.until(lambda: told.addresses() == ["shop.test"])
         await api.watched()
         api.end_watches(Caller.reset if how == "reset" else (lambda caller: caller.writer.close()))
         await told.failed_again()
@@ -286,6 +296,7 @@ async def test_a_watch_that_breaks_keeps_everything_and_lists_again(
 async def test_a_token_is_read_anew_when_it_was_rotated(api: KubernetesApi, account: Mounted) -> None:
     api.put("ingresses", ingress("shop", "shop.test"))
     async with following(api, account) as told:
+        await told.until(lambda: told.addresses() == ["shop.test"])
         await api.watched()
         api.tokens = {"token-2"}
         api.end_watches()
@@ -346,6 +357,7 @@ async def test_a_server_in_trouble_keeps_everything(
 ) -> None:
     api.put("ingresses", ingress("shop", "shop.test"))
     async with following(api, account) as told:
+        await told.until(lambda: told.addresses() == ["shop.test"])
         await api.watched()
         api.down = refusal
         api.end_watches()
@@ -371,6 +383,7 @@ async def test_an_error_within_the_stream_is_a_failure_and_lists_again(
 
     api.put("ingresses", ingress("shop", "shop.test"))
     async with following(api, account) as told:
+        await told.until(lambda: told.addresses() == ["shop.test"])
         await api.watched()
         api.end_watches(fail)
         await told.failed_again()
@@ -391,6 +404,7 @@ async def test_what_is_no_event_is_a_failure_and_lists_again(
 
     api.put("ingresses", ingress("shop", "shop.test"))
     async with following(api, account) as told:
+        await told.until(lambda: told.addresses() == ["shop.test"])
         await api.watched()
         api.end_watches(nonsense)
         await told.failed_again()
@@ -605,12 +619,33 @@ async def test_a_probe_that_makes_no_sense_is_a_target_to_be_dropped_and_the_oth
 # --- many ---------------------------------------------------------------------------------------------
 
 
-async def test_others_run_while_a_large_cluster_is_read(api: KubernetesApi, account: Mounted) -> None:
+async def test_a_large_cluster_is_read_page_by_page_by_another_process(
+    api: KubernetesApi, account: Mounted
+) -> None:
+    read = []
     for number in range(1500):
-        api.put("ingresses", ingress(f"i{number:04}", f"h{number:04}.test"))
+        api.put("ingresses", ingress(f"i{number:04}", f"h{number:04}.test", annotations={"x": "x" * 300}))
+    async with open_judges() as judges:
+
+        async def judge(function: Callable[..., Any], content: Any, *arguments: Any) -> Any:
+            read.append(function)
+            return await judges(function, content, *arguments)
+
+        async with following(api, account, judge=judge) as told:
+            await told.until(lambda: len(told.addresses()) == 1500)
+            assert (
+                told.targets()["ingress/default/i0000"][0]["__meta_kubernetes_ingress_annotation_x"]
+                == "x" * 300
+            )
+    assert read == [api_module.read_page] * 6
+
+
+async def test_a_server_that_forgets_all_the_time_is_in_trouble(api: KubernetesApi, account: Mounted) -> None:
+    api.watch_refusal = Refusal(410, "Expired", "too old resource version")
     async with following(api, account) as told:
-        await told.until(lambda: len(told.addresses()) == 1500)
-        assert len([asked for asked in api.asked if not asked.watches]) == 6
+        await told.failed_again()
+        assert lists(api) == mirror.GONE_IN_A_ROW + 1
+        assert "too old resource version" in told.failures[0]
 
 
 # --- what may be declared -----------------------------------------------------------------------------

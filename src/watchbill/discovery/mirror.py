@@ -19,6 +19,8 @@ from watchbill.ports import HttpError
 
 FIRST_WAIT_SECONDS = 0.5
 LONGEST_WAIT_SECONDS = 30.0
+GONE_IN_A_ROW = 3
+"""Once is what happens to every watch some day; a server that forgets all the time is in trouble."""
 PAGING_ATTEMPTS = 3
 """A list that takes longer than the server keeps its pages for begins anew."""
 
@@ -50,7 +52,7 @@ class Mirror:
                 while True:
                     version = await self._watch(version)
             except ApiError as error:
-                if error.status != GONE:
+                if error.status != GONE or self._failures >= GONE_IN_A_ROW:
                     self.failed(str(error))
                 least = error.retry_after_seconds
             except HttpError as error:
