@@ -85,7 +85,7 @@ class KubernetesApi:
     down: Refusal | None = None
     gone_within_the_stream: bool = False
     torn: bool = False
-    """Whether events are sent byte by byte, as a proxy may do."""
+    """Whether events are sent in pieces, as a proxy may do."""
     watch_refusal: Refusal | None = None
     asked: list[Asked] = field(default_factory=list)
     watches: list[Watch] = field(default_factory=list)
@@ -267,9 +267,10 @@ class KubernetesApi:
 
     async def _event(self, caller: Caller, kind: str, found: Object) -> None:
         line = json.dumps({"type": kind, "object": found}).encode() + b"\n"
-        size = 7 if self.torn else len(line)
-        for at in range(0, len(line), size):
-            piece = line[at : at + size]
+        pieces = [line[at : at + 7] for at in range(0, len(line) - 1, 7)] + [b"\n"] if self.torn else [line]
+        if self.torn:
+            pieces[-2] = pieces[-2].removesuffix(b"\n")
+        for piece in pieces:
             await caller.say(b"%x\r\n%s\r\n" % (len(piece), piece))
 
 

@@ -588,6 +588,18 @@ async def test_a_probe_follows_the_ingresses_that_it_selects(api: KubernetesApi,
         await told.until(lambda: told.addresses() == [])
 
 
+async def test_a_selector_chooses_probes_and_not_their_ingresses(
+    api: KubernetesApi, account: Mounted
+) -> None:
+    ours = probe("shop", {"ingress": {"selector": {}}})
+    ours["metadata"]["labels"] = {"release": "ours"}
+    api.put("probes", ours)
+    api.put("probes", probe("other", {"staticConfig": {"static": ["other.test"]}}))
+    api.put("ingresses", ingress("one", "one.test"))
+    async with following(api, account, role="probe", label_selector="release=ours") as told:
+        await told.until(lambda: told.addresses() == ["one.test"])
+
+
 async def test_a_probe_keeps_its_targets_while_ingresses_cannot_be_listed(
     api: KubernetesApi, account: Mounted
 ) -> None:
