@@ -7,6 +7,7 @@ from typing import assert_never
 from watchbill.discovery.dns import dns_source
 from watchbill.discovery.file_sd import file_sd
 from watchbill.discovery.http_sd import http_sd
+from watchbill.discovery.kubernetes import kubernetes_source
 from watchbill.discovery.sources import Source
 from watchbill.domain.discovery import Discovery, FileSd, HttpSd
 from watchbill.domain.dns_sd import DnsSd
@@ -25,6 +26,13 @@ def source_of(block: Discovery, folder: str, ports: Ports) -> Source:
         case DnsSd():
             return dns_source(declared, look_up=ports.look_up)
         case KubernetesSd():
-            raise LookupError("kubernetes_sd has no source yet")
+            return kubernetes_source(
+                declared,
+                http=ports.http,
+                files=ports.files,
+                judge=ports.judge,
+                environment=ports.environment,
+                random=ports.random,
+            )
         case _:
             assert_never(declared)
