@@ -12,6 +12,7 @@ import yaml
 from scripts import prometheusrule
 
 from tests.deploy.test_containers import run_options, values
+from watchbill.discovery.kubernetes_api import RESOURCES
 
 FOLDER = Path(__file__).parents[2] / "deploy/kubernetes"
 
@@ -153,6 +154,89 @@ def test_the_pod_runs_without_rights_and_can_still_ping() -> None:
         "capabilities": {"drop": ["ALL"]},
     }
     assert POD["automountServiceAccountToken"] is False
+
+
+# --- leave to discover --------------------------------------------------------------------------------
+
+
+def documents(path: str) -> dict[str, dict[str, Any]]:
+    return {one["kind"]: one for one in yaml.safe_load_all((FOLDER / path).read_text())}
+
+
+def component(name: str) -> dict[str, Any]:
+    found = read(f"discovery/{name}/kustomization.yaml")
+    assert (found["apiVersion"], found["kind"]) == ("kustomize.config.k8s.io/v1alpha1", "Component")
+    folder = FOLDER / "discovery" / name
+    named = [
+        *found.get("resources", ()),
+        *found.get("components", ()),
+        *(one["path"] for one in found.get("patches", ())),
+    ]
+    assert [one for one in named if not (folder / one).exists()] == []
+    return found
+
+
+@pytest.mark.parametrize(("name", "kind"), [("cluster", "ClusterRole"), ("namespace", "Role")])
+def test_discovery_may_list_and_watch_what_it_reads_and_nothing_else(name: str, kind: str) -> None:
+    found = documents(f"discovery/{name}/role.yaml")
+    granted = {
+        (group, plural): set(rule["verbs"])
+        for rule in found[kind]["rules"]
+        for group in rule["apiGroups"]
+        for plural in rule["resources"]
+    }
+    # /api/v1 is the group without a name, /apis/GROUP/v1 that of all others.
+    needed = {("/".join(one.group.split("/")[2:-1]), one.plural) for one in RESOURCES.values()}
+    assert granted == {each: {"list", "watch"} for each in needed}
+
+
+@pytest.mark.parametrize(("name", "kind"), [("cluster", "ClusterRole"), ("namespace", "Role")])
+def test_the_role_is_bound_to_the_account_that_the_pod_has(name: str, kind: str) -> None:
+    found = documents(f"discovery/{name}/role.yaml")
+    assert component(name)["components"] == ["../account"]
+    assert set(found) == {kind, f"{kind}Binding"}
+    binding = found[f"{kind}Binding"]
+    assert binding["roleRef"] == {
+        "apiGroup": "rbac.authorization.k8s.io", "kind": kind, "name": found[kind]["metadata"]["name"],
+    }  # fmt: skip
+    account = read("discovery/account/serviceaccount.yaml")
+    [subject] = binding["subjects"]
+    assert (subject["kind"], subject["name"]) == (account["kind"], account["metadata"]["name"])
+    assert subject["namespace"]
+
+
+def test_the_pod_has_a_token_only_with_that_account() -> None:
+    [patch] = component("account")["patches"]
+    patched = read(f"discovery/account/{patch['path']}")
+    assert (patched["kind"], patched["metadata"]) == (STATEFUL_SET["kind"], STATEFUL_SET["metadata"])
+    assert patched["spec"]["template"]["spec"] == {
+        "serviceAccountName": read("discovery/account/serviceaccount.yaml")["metadata"]["name"],
+        "automountServiceAccountToken": True,
+    }
+    assert read("discovery/account/serviceaccount.yaml")["automountServiceAccountToken"] is False
+
+
+@pytest.mark.elsewhere
+@pytest.mark.parametrize(("name", "kind"), [("cluster", "ClusterRole"), ("namespace", "Role")])
+def test_an_overlay_with_the_component_binds_the_account_of_its_namespace(
+    name: str, kind: str, tmp_path: Path
+) -> None:
+    if shutil.which("kubectl") is None:
+        pytest.skip("kubectl is not installed; the files are judged one by one in the other tests")
+    shutil.copytree(FOLDER, tmp_path / "kubernetes")
+    (tmp_path / "kustomization.yaml").write_text(
+        "apiVersion: kustomize.config.k8s.io/v1beta1\nkind: Kustomization\nnamespace: monitoring\n"
+        f"resources: [kubernetes/base]\ncomponents: [kubernetes/discovery/{name}]\n"
+    )
+    done = subprocess.run(
+        ["kubectl", "kustomize", str(tmp_path)], check=True, capture_output=True, text=True, timeout=60
+    )
+    rendered = {one["kind"]: one for one in yaml.safe_load_all(done.stdout)}
+    assert set(rendered) == {"ConfigMap", "Service", "StatefulSet", "ServiceAccount", kind, f"{kind}Binding"}
+    [subject] = rendered[f"{kind}Binding"]["subjects"]
+    assert subject == {"kind": "ServiceAccount", "name": "watchbill", "namespace": "monitoring"}
+    pod = rendered["StatefulSet"]["spec"]["template"]["spec"]
+    assert (pod["serviceAccountName"], pod["automountServiceAccountToken"]) == ("watchbill", True)
 
 
 def test_service_links_do_not_set_options() -> None:

@@ -20,6 +20,10 @@ _PROXY = (
     r"(\[[0-9A-Fa-f:.]+\]|[^\s:/?#@\[\]%\\-][^\s:/?#@\[\]%\\]*):0*[1-9][0-9]{0,4}/?$"
 )
 _SOCKET: Schema = {"pattern": "^/", "examples": ["/run/app.sock"]}
+_RESOLVER: Schema = {
+    "pattern": r"^([0-9]+(\.[0-9]+){3}(:[0-9]+)?|[0-9A-Fa-f]*:[0-9A-Fa-f:.]+|\[[0-9A-Fa-f:.]+\](:[0-9]+)?)$",
+    "examples": ["9.9.9.9", "127.0.0.1:5353"],
+}
 EXTRA: Mapping[tuple[str, str], Schema] = {
     ("Http", "url"): {"pattern": r"^[hH][tT][tT][pP][sS]?://[^\s/?#\x00-\x1f]+[^\s\x00-\x1f]*$"},
     ("Http", "method"): {"pattern": r"^(?=.*[A-Za-z])[A-Za-z-]+$", "examples": ["GET", "HEAD", "POST"]},
@@ -41,10 +45,12 @@ EXTRA: Mapping[tuple[str, str], Schema] = {
     ("Outbound", "source_address"): {
         "pattern": r"^([0-9]+(\.[0-9]+){3}|[0-9A-Fa-f]*:[0-9A-Fa-f:.]+(%[^\s/%]+)?)$"
     },
-    ("ByName", "resolver"): {
-        "pattern": r"^([0-9]+(\.[0-9]+){3}(:[0-9]+)?|[0-9A-Fa-f]*:[0-9A-Fa-f:.]+|\[[0-9A-Fa-f:.]+\](:[0-9]+)?)$",
-        "examples": ["9.9.9.9", "127.0.0.1:5353"],
+    ("ByName", "resolver"): _RESOLVER,
+    ("DnsSd", "resolver"): _RESOLVER,
+    ("KubernetesSd", "api_server"): {
+        "pattern": r"^[hH][tT][tT][pP][sS]?://[^\s/?#@\x00-\x1f]+(/[^\s?#\x00-\x1f]*)?$"
     },
+    ("KubernetesSd", "token_file"): {"pattern": "^/"},
 }
 """What validators demand that pydantic cannot tell."""
 SHORT_FORMS: Mapping[tuple[str, str], Schema] = {
@@ -138,6 +144,19 @@ RULES: Mapping[str, Schema] = {
             },
         ]
     },
+    "DnsSd": {
+        "allOf": [
+            {
+                "if": {"required": ["type"], "properties": {"type": {"enum": ["A", "AAAA", "MX", "NS"]}}},
+                "then": {"required": ["port"], "properties": {"port": _SOMETHING}},
+            },
+            {
+                "if": {"properties": {"type": {"const": "SRV"}}},
+                "then": {"properties": {"port": {"type": "null"}}},
+            },
+        ]
+    },
+    "KubernetesSd": {"dependencies": {"token_file": ["api_server"], "tls": ["api_server"]}},
     "Auth": {"oneOf": [{"required": ["basic"]}, {"required": ["bearer"]}]},
     "TlsOptions": {"dependencies": {"cert_file": ["key_file"], "key_file": ["cert_file"]}},
     "Dns": {

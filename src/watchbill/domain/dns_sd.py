@@ -6,18 +6,18 @@ from collections.abc import Iterable, Mapping
 from datetime import timedelta
 from typing import Annotated, Literal
 
-from pydantic import Field, model_validator
+from pydantic import BeforeValidator, Field, model_validator
 
 from watchbill.domain.checks import DnsName, Port
 from watchbill.domain.reach import ResolverAddress
-from watchbill.domain.rules import Declared, declared_problem
+from watchbill.domain.rules import Declared, declared_problem, listed
 from watchbill.domain.units import Duration
 
 
 class DnsSd(Declared):
     """Targets from DNS records, as Prometheus' `dns_sd` has them."""
 
-    names: Annotated[tuple[DnsName, ...], Field(min_length=1, max_length=100)]
+    names: Annotated[tuple[DnsName, ...], BeforeValidator(listed), Field(min_length=1, max_length=100)]
     """The names to ask for, such as `_http._tcp.shop.example`; one without a dot at its end is also tried with the search list of `/etc/resolv.conf`."""
     type: Literal["SRV", "A", "AAAA", "MX", "NS"] = "SRV"
     """The type of the records."""

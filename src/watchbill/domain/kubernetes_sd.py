@@ -5,11 +5,11 @@ from __future__ import annotations
 import re
 from typing import Annotated, Literal
 
-from pydantic import AfterValidator, Field, StrictBool, model_validator
+from pydantic import AfterValidator, BeforeValidator, Field, StrictBool, model_validator
 
 from watchbill.domain.credentials import TlsOptions
 from watchbill.domain.reach import check_host, split_url
-from watchbill.domain.rules import Declared, declared_problem
+from watchbill.domain.rules import Declared, declared_problem, listed
 
 Role = Literal["ingress", "service", "probe"]
 _NAMESPACE = re.compile(r"[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?")
@@ -46,7 +46,9 @@ class KubernetesSd(Declared):
 
     role: Role
     """What to find: `ingress` (each host and path), `service` (each port), or `probe` (the Probe objects of the Prometheus operator)."""
-    namespaces: Annotated[tuple[Namespace, ...], Field(max_length=100)] = ()
+    namespaces: Annotated[
+        tuple[Namespace, ...], BeforeValidator(listed), Field(min_length=1, max_length=100)
+    ] = ()
     """Only these namespaces; all by default, which takes a ClusterRole."""
     own_namespace: StrictBool = False
     """Also, or only, the namespace of this exporter's pod."""
