@@ -32,7 +32,7 @@ def source_of(block: Discovery, folder: str, ports: Ports) -> Source:
                 files=ports.files,
                 judge=ports.judge,
                 environment=ports.environment,
-                random=ports.random,
+                random=lambda: int.from_bytes(ports.random_bytes(6)) / (1 << 48),
             )
         case _:
             assert_never(declared)
