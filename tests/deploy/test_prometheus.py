@@ -2,24 +2,18 @@
 
 from __future__ import annotations
 
-import json
 import re
 import shutil
 import subprocess
-import threading
-from collections.abc import Iterator
-from contextlib import contextmanager
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
-from queue import Queue
 from typing import Any
 
 import httpx2
 import pytest
 import yaml
 
-from tests.exporter import free_port
-from tests.prometheus import Prometheus, eventually, running
+from tests.alertmanager import needs_alertmanager, open_alertmanager, webhook
+from tests.prometheus import Prometheus, eventually
 
 DEPLOY = Path(__file__).parents[2] / "deploy"
 DOCS = Path(__file__).parents[2] / "docs"
@@ -169,59 +163,20 @@ def test_amtool_accepts_the_alertmanager_configuration() -> None:
     )
 
 
-ALERTMANAGER = shutil.which("prometheus-alertmanager") or shutil.which("alertmanager")
-
-
-@contextmanager
-def webhook() -> Iterator[tuple[str, Queue[dict[str, Any]]]]:
-    """A url that takes what Slack would, and the messages that came."""
-    messages: Queue[dict[str, Any]] = Queue()
-
-    class Handler(BaseHTTPRequestHandler):
-        def do_POST(self) -> None:
-            messages.put(json.loads(self.rfile.read(int(self.headers["Content-Length"]))))
-            self.send_response(200)
-            self.end_headers()
-            self.wfile.write(b"ok")
-
-        def log_message(self, *args: Any) -> None:
-            """Nothing: standard error belongs to the test."""
-
-    server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
-    thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.05})
-    thread.start()
-    try:
-        yield f"http://127.0.0.1:{server.server_port}/", messages
-    finally:
-        server.shutdown()
-        server.server_close()
-        thread.join()
-
-
+@needs_alertmanager
 @pytest.mark.e2e
 def test_alertmanager_posts_an_alert_that_a_person_can_read(tmp_path: Path) -> None:
-    if ALERTMANAGER is None:
-        pytest.skip("prometheus-alertmanager is not installed (make test-deps)")
-    assert ALERTMANAGER is not None
     config = (DEPLOY / "compose/alertmanager/alertmanager.yml").read_text()
-    address = f"127.0.0.1:{free_port()}"
     with webhook() as (url, messages):
         (tmp_path / "slack_url").write_text(url)
         config = config.replace("/run/secrets/slack_url", str(tmp_path / "slack_url"))
-        (tmp_path / "alertmanager.yml").write_text(config.replace("group_wait: 30s", "group_wait: 100ms"))
-        command = [
-            ALERTMANAGER,
-            f"--config.file={tmp_path / 'alertmanager.yml'}",
-            f"--storage.path={tmp_path}",
-            f"--web.listen-address={address}",
-            "--cluster.listen-address=",
-        ]
-        with running(command, ready=f"http://{address}/-/ready", log=tmp_path / "alertmanager.log"):
+        config = config.replace("group_wait: 30s", "group_wait: 100ms")
+        with open_alertmanager(tmp_path, config=config) as address:
             alert = {
                 "labels": {"alertname": "WatchbillCheckDown", "check": "shop-home", "service": "shop", "severity": "critical"},
                 "annotations": {"summary": "shop-home is down", "description": "It has failed.", "runbook_url": "https://runbook.example/"},
             }  # fmt: skip
-            httpx2.post(f"http://{address}/api/v2/alerts", json=[alert], trust_env=False).raise_for_status()
+            httpx2.post(f"{address}/api/v2/alerts", json=[alert], trust_env=False).raise_for_status()
             message = messages.get(timeout=60)
     [attachment] = message["attachments"]
     assert message["channel"] == "#monitoring"
