@@ -18,7 +18,7 @@ from urllib.parse import urlsplit
 import httpx2
 from pydantic import SecretStr, TypeAdapter, ValidationError
 
-from watchbill.domain.access import HttpAccess
+from watchbill.domain.access import HttpAccess, handshake_advice
 from watchbill.domain.errors import WatchbillError
 from watchbill.domain.history import Coverage
 from watchbill.domain.plan import Plan
@@ -300,7 +300,7 @@ def _base(server: str) -> tuple[str, tuple[str, str] | None]:
 
 
 def _lost(server: str, path: str, error: httpx2.TransportError) -> UnreachableError:
-    refused = _refused_by_tls(str(error))
+    refused = handshake_advice(str(error))
     if refused:
         return UnreachableError(f"{server} {refused}")
     if isinstance(error, httpx2.TimeoutException):
@@ -311,19 +311,6 @@ def _lost(server: str, path: str, error: httpx2.TransportError) -> UnreachableEr
         f"no exporter answers at {server} ({_why(error)}); "
         "start one with `watchbill run CONFIG`, or name another address"
     )
-
-
-def _refused_by_tls(said: str) -> str:
-    """What to do about a handshake that failed, or nothing where it was something else."""
-    reason = said.partition("certificate verify failed: ")[2].rpartition(" (_ssl.c")[0]
-    if reason:
-        what = "its authority as tls_config: {ca_file: ...}"
-        if "ostname mismatch" in reason or "address mismatch" in reason:
-            what = "the name in it as tls_config: {server_name: ...}"
-        return f"shows a certificate that is not trusted here ({reason}); name {what} in --http.config.file"
-    if ("alert" in said and "certificate" in said) or "alert unknown ca" in said:
-        return "lets in certain certificates only; name yours as tls_config: {cert_file: ..., key_file: ...} in --http.config.file"
-    return "speaks no HTTPS; write http:// instead" if "wrong version number" in said.lower() else ""
 
 
 def _why(error: Exception) -> str:

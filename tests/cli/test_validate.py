@@ -99,3 +99,15 @@ def test_other_commands_say_mistakes_on_stderr(run: Run, command: str) -> None:
     answer = run(command, "bad.yaml")
     assert (answer.exit_code, answer.stdout) == (1 if command == "plan" else 2, "")
     assert answer.stderr == run("validate", "bad.yaml").stdout
+
+
+def test_a_web_configuration_is_checked_beside_the_checks(run: Run, tmp_path: Path) -> None:
+    (tmp_path / "web.yml").write_text("basic_auth_users: {alice: secret}\n")
+    answer = run("validate", "bad.yaml", "--web.config.file", "web.yml", "--format", "json")
+    assert answer.exit_code == 2
+    told = [(problem["path"], problem["key"]) for problem in json.loads(answer.stdout)["problems"]]
+    assert told[-1] == ("web.yml", "basic_auth_users.alice")
+    assert len(told) == 4
+    assert run("validate", "good.yaml", "--web.config.file", "web.yml").exit_code == 2
+    (tmp_path / "web.yml").write_text("http_server_config: {http2: true}\n")
+    assert run("validate", "good.yaml", "--web.config.file", "web.yml").exit_code == 0

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 import socket
 import subprocess
 import threading
@@ -15,6 +16,7 @@ import pytest
 
 from tests.exporter import HANG_GUARD_SECONDS, Exporter, command, environment
 
+ACTIVATE = shutil.which("systemd-socket-activate")
 pytestmark = pytest.mark.e2e
 CHECKS = "version: 1\nchecks:\n  one: {type: heartbeat, every: 1h}\n"
 OPENER = urllib.request.build_opener(urllib.request.ProxyHandler({}))
@@ -87,6 +89,32 @@ def test_a_restart_refuses_no_connection_and_loses_no_request(tmp_path: Path) ->
                     asking.close()
                     assert second.metrics()
         assert asker.refused == []
+
+
+@pytest.mark.skipif(ACTIVATE is None, reason="systemd-socket-activate is not installed (make test-deps)")
+def test_systemds_own_activator_starts_it_with_the_first_connection(tmp_path: Path) -> None:
+    assert ACTIVATE is not None
+    (tmp_path / "checks.yaml").write_text(CHECKS)
+    path, log = tmp_path / "web.sock", tmp_path / "exporter.log"
+    line = command("run", str(tmp_path / "checks.yaml"), "--web.systemd-socket", "--storage", "memory:")
+    with log.open("ab") as stderr:
+        process = subprocess.Popen(
+            [ACTIVATE, "--listen", str(path), "--fdname", "web", *line],
+            stdout=subprocess.DEVNULL, stderr=stderr, env=environment(),
+        )  # fmt: skip
+    running = Exporter(process, "", tmp_path / "none", log)
+    try:
+        running.until("the activator listens", path.exists)
+        with socket.socket(socket.AF_UNIX) as client:
+            client.settimeout(HANG_GUARD_SECONDS)
+            running.until("it is connected", lambda: client.connect_ex(str(path)) == 0)
+            client.sendall(b"GET /-/ready HTTP/1.0\r\n\r\n")  # before anybody is there to read it
+            assert client.recv(65_536).startswith(b"HTTP/1.1 200")
+        assert running.stop() == 0
+    finally:
+        if process.poll() is None:
+            process.kill()
+        process.wait()
 
 
 def test_without_a_socket_the_start_says_what_is_missing(tmp_path: Path) -> None:

@@ -415,5 +415,7 @@ async def test_health_needs_no_password_below_a_prefix_either() -> None:
     async with site.client() as client:
         assert (await client.get("/wb/-/healthy")).status_code == 200
         assert (await client.get("/wb/metrics")).status_code == 401
-        assert (await client.get("/-/healthy")).status_code == 404
+        for outside in ("/-/healthy", "/", "/nothing"):
+            assert (await client.get(outside)).status_code == 401  # nobody is told where things lie
+        assert (await client.get("/-/healthy", auth=("bob", "pässword"))).status_code == 404
         assert (await client.get("/wb/metrics", auth=("bob", "pässword"))).status_code == 200

@@ -47,3 +47,13 @@ class Outside:
     def load(self, path: str, *, resolve_secrets: bool = True) -> LoadedConfig:
         """:raises ConfigError: with every mistake at once."""
         return config.load(path, environ=self.environ, resolve_secrets=resolve_secrets)
+
+    def load_web(self, path: str) -> None:
+        """Read a web configuration as the exporter would, its certificates too.
+
+        :raises ConfigError: with every mistake at once.
+        """
+        from watchbill.rereading import first  # noqa: PLC0415 - see above
+        from watchbill.serve import offload  # noqa: PLC0415 - see above
+
+        first(path, now=self.now, offload=offload)

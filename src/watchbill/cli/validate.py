@@ -31,17 +31,33 @@ INVALID = 2
 @click.option(
     "--no-secrets", is_flag=True, help="Accept variables and secret files that are missing, as in a CI."
 )
+@click.option(
+    "--web.config.file",
+    "web_config",
+    default="",
+    metavar="FILE",
+    help="Check this web configuration too, with the certificates that it names.",
+)
 @click.pass_context
-def validate(ctx: click.Context, config: str, form: str, no_secrets: bool) -> None:
+def validate(ctx: click.Context, config: str, form: str, no_secrets: bool, web_config: str) -> None:
     """Check CONFIG, a file or a folder, and report every mistake at once.
 
     Exit code: 0 valid, 2 not valid.
     """
     outside = ctx.find_object(Outside) or Outside()
+    problems: list[Problem] = []
+    loaded = None
     try:
         loaded = outside.load(config, resolve_secrets=not no_secrets)
     except ConfigError as error:
-        click.echo(_INVALID_FORMS[form](error.problems))
+        problems += error.problems
+    try:
+        if web_config:
+            outside.load_web(web_config)
+    except ConfigError as error:
+        problems += error.problems
+    if loaded is None or problems:
+        click.echo(_INVALID_FORMS[form](tuple(sorted(problems))))
         ctx.exit(INVALID)
     click.echo(_valid_json(loaded) if form == "json" else _valid_text(config, loaded))
 

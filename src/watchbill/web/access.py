@@ -45,18 +45,25 @@ class Prefixed:
 
 
 class Admitted:
-    """ASGI around ASGI: what may not come in ends here."""
+    """ASGI around ASGI: what may not come in ends here; health lies below ``prefix``."""
 
     def __init__(
-        self, app: ASGIApp, *, live: Live, passwords: Passwords, monotonic: Callable[[], float]
+        self,
+        app: ASGIApp,
+        *,
+        live: Live,
+        passwords: Passwords,
+        monotonic: Callable[[], float],
+        prefix: str = "",
     ) -> None:
         self._app = app
         self._live = live
         self._passwords = passwords
         self._bucket = Bucket(monotonic)
+        self._open = frozenset(f"{prefix}{path}" for path in HEALTH_PATHS)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        if scope["type"] == "http" and own_path(scope) not in HEALTH_PATHS:
+        if scope["type"] == "http" and scope["path"] not in self._open:
             refusal = await self._refusal(scope)
             if refusal is not None:
                 await refusal(scope, receive, send)
@@ -84,12 +91,6 @@ class Admitted:
 
 def _too_many(error: str) -> ASGIApp:
     return PlainTextResponse(f"Too Many Requests: {error}; try again.\n", 429, headers={"Retry-After": "1"})
-
-
-def own_path(scope: Scope) -> str:
-    """The path without the prefix that routes lie below."""
-    path: str = scope["path"]
-    return path.removeprefix(scope.get("root_path", ""))
 
 
 class Bucket:

@@ -62,11 +62,12 @@ def create_app(
     """``offload`` takes the encoding of large answers off the event loop. ``live`` says who may ask; by default everybody."""
     parts = Parts(running, storage, offload, version, enable_lifecycle, Outbox(), places)
     app: ASGIApp = application(parts, Backups(copies, allowed=enable_lifecycle))
-    monotonic = running.clock.monotonic
-    if live is not None and passwords is not None:
-        app = Admitted(app, live=live, passwords=passwords, monotonic=monotonic)
-    configured = (lambda: live.settings.headers) if live is not None else dict
-    guarded = Guarded(Prefixed(app, prefix=places.prefix), configured=configured)
+    app, monotonic = Prefixed(app, prefix=places.prefix), running.clock.monotonic
+    if live is None or passwords is None:
+        guarded = Guarded(app)
+    else:
+        admitted = Admitted(app, live=live, passwords=passwords, monotonic=monotonic, prefix=places.prefix)
+        guarded = Guarded(admitted, configured=lambda: live.settings.headers)
     return Tallied(guarded, tally=http, monotonic=monotonic)
 
 
