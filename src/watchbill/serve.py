@@ -9,7 +9,7 @@ import sys
 import time
 from collections import Counter
 from collections.abc import AsyncIterator, Callable, Sequence
-from contextlib import AsyncExitStack
+from contextlib import AsyncExitStack, closing
 from dataclasses import dataclass
 from functools import partial
 from importlib.metadata import version
@@ -42,7 +42,7 @@ from watchbill.probes import make_execute, probers
 from watchbill.rereading import Rereading, first
 from watchbill.storage import open_storage
 from watchbill.tracing import Tracing
-from watchbill.web import HttpTally, Passwords, adopt, bind, create_app, serve_web
+from watchbill.web import Backseat, HttpTally, Passwords, adopt, bind, create_app, serve_web
 from watchbill.workers.judging import open_judges
 from watchbill.workers.loading import Loader
 
@@ -162,7 +162,7 @@ async def _main(
             enable_lifecycle=options.enable_lifecycle,
             version=version("watchbill"),
             live=live,
-            passwords=Passwords(os.urandom(32), offload),
+            passwords=Passwords(os.urandom(32), stack.enter_context(closing(Backseat()))),
             places=options.places,
         )
         reloader = Reloader(app.bus, allow_mass_delete=options.allow_mass_delete)

@@ -107,7 +107,7 @@ def test_a_web_configuration_is_checked_beside_the_checks(run: Run, tmp_path: Pa
     assert answer.exit_code == 2
     told = [(problem["path"], problem["key"]) for problem in json.loads(answer.stdout)["problems"]]
     assert told[-1] == ("web.yml", "basic_auth_users.alice")
-    assert len(told) == 4
+    assert len(told) == 5
     assert run("validate", "good.yaml", "--web.config.file", "web.yml").exit_code == 2
     (tmp_path / "web.yml").write_text("http_server_config: {http2: true}\n")
     assert run("validate", "good.yaml", "--web.config.file", "web.yml").exit_code == 0

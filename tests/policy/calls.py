@@ -34,6 +34,7 @@ ADAPTERS = {
     "storage/duckdb": "the disk, on one thread",
     "web/server.py": "sockets and uvicorn",
     "web/addresses.py": "listening sockets",
+    "web/backseat.py": "one thread for passwords",
     "web/tls.py": "a transport of the server's",
     "cli/": "another process",
     "client.py": "another process",
@@ -47,7 +48,7 @@ ADAPTERS = {
     "testing.py": "anyio.current_time, to follow a virtual clock",
 }
 HOMES: Mapping[str, tuple[str, ...]] = {
-    "asyncio": ("net/", "web/server.py", "web/tls.py", "storage/postgres.py", "serve.py"),
+    "asyncio": ("net/", "web/server.py", "web/tls.py", "web/backseat.py", "storage/postgres.py", "serve.py"),
     "uvloop": ("serve.py",),
     "socket": ("net/", "web/addresses.py", "web/server.py", "serve.py", "systemd.py", "workers/process.py"),
     "ssl": ("net/", "client.py", "cli/exporter.py"),
@@ -57,8 +58,8 @@ HOMES: Mapping[str, tuple[str, ...]] = {
     "service_identity": ("net/",),
     "subprocess": ("workers/process.py",),
     "multiprocessing": (),
-    "threading": ("log.py",),
-    "concurrent": (),
+    "threading": ("log.py", "web/backseat.py"),
+    "concurrent": ("web/backseat.py",),
     "pickle": ("workers/frames.py",),
     "secrets": ("cli/outside.py", "net/icmp.py", "storage/"),
     "random": (),

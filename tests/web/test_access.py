@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import base64
+import os
+import threading
 import time
 from collections.abc import Callable
 from typing import Any
 
 import anyio
-import anyio.to_thread
 import bcrypt
 import httpx2
 import pytest
@@ -19,9 +20,10 @@ from tests.web.running import site_with
 from watchbill.domain.places import Places, places
 from watchbill.domain.web import RateLimit, WebSettings
 from watchbill.testing import inline
-from watchbill.web import Live, Passwords
+from watchbill.web import Backseat, Live, Passwords
 from watchbill.web import passwords as module
 from watchbill.web.access import HEALTH_PATHS, Admitted, Bucket, Prefixed
+from watchbill.web.backseat import NICENESS
 from watchbill.web.guard import Guarded
 from watchbill.web.passwords import Verdict, credentials
 
@@ -220,14 +222,11 @@ class TestTheLoop:
     async def test_a_flood_of_wrong_passwords_neither_holds_the_loop_nor_delays_health(self) -> None:
         """Ten hashes of 60 ms each are computed meanwhile; in the loop each would hold it for as long."""
         users = {"alice": hashed("open sesame", 10)}
-
-        async def offload(function: Callable[..., Any], *args: Any) -> Any:
-            return await anyio.to_thread.run_sync(lambda: function(*args))
-
+        backseat = Backseat()
         app = Admitted(
             _says_path,
             live=Live(WebSettings(users=users)),
-            passwords=Passwords(b"k", offload),
+            passwords=Passwords(b"k", backseat),
             monotonic=time.monotonic,
         )
         turns: list[float] = []
@@ -254,6 +253,11 @@ class TestTheLoop:
                     flood.start_soon(guess, number)
                 health = [(await client.get("/-/healthy")).status_code for _ in range(20)]
             done.set()
+        niceness = await backseat(lambda: os.getpriority(os.PRIO_PROCESS, threading.get_native_id()))
+        backseat.close()
+        assert niceness - os.getpriority(os.PRIO_PROCESS, 0) == min(
+            NICENESS, 19 - os.getpriority(os.PRIO_PROCESS, 0)
+        )
         assert health == [200] * 20
         # However slow this machine is: the loop turned many times while eight hashes were computed, not once each.
         assert len(turns) > 40
