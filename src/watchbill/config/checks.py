@@ -179,11 +179,11 @@ class Checks:
             found += (
                 explained.problems(timing)
                 if isinstance(timing, ValidationError)
-                else self._too_often(timing, at, path)
+                else self._too_often(timing, at, path, plain)
             )
             found = [_near_the_check(problem, own) for problem in found]
         else:
-            found += self._too_often(result, at, path)
+            found += self._too_often(result, at, path, plain)
             if result.id == expanded.id:
                 self._keep(with_references(cast("Check", result), plain, userinfo), expanded)
         self.problems += found
@@ -280,8 +280,10 @@ class Checks:
         if "${each." in path and self.section != "checks":  # elsewhere it has been said already
             raise ValueError("a file is named without ${each...}: it is read together with the configuration")
 
-    def _too_often(self, check: CheckFields, at: Entry, path: str) -> list[Problem]:
-        if check.interval >= self.min_interval:
+    def _too_often(self, check: CheckFields, at: Entry, path: str, plain: Plain) -> list[Problem]:
+        declared = plain.found.get("interval")
+        unknown = declared is not None and declared.text.unresolved
+        if unknown or check.interval >= self.min_interval:
             return []
         fields = _mapping(at)
         place = fields["interval"].value if "interval" in fields else at.key

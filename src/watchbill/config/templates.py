@@ -7,6 +7,7 @@ is not searched for references.
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from hashlib import blake2b
@@ -17,10 +18,12 @@ from watchbill.config.documents import Sections
 from watchbill.config.expansion import Expanded
 from watchbill.config.fields import CHECK_MODELS
 from watchbill.config.interpolation import Labels, Part, Values, mentioned
-from watchbill.config.nodes import Entry, Node, Source
+from watchbill.config.mistakes import KEY_RULES
+from watchbill.config.nodes import Entry, Node, Source, shown_key
 from watchbill.config.plain import verbatim
 from watchbill.domain.checks import Check
 from watchbill.domain.discovery import ADDRESS, Discovery, Template, check_labels, slug
+from watchbill.domain.fields import LABEL_PATTERN, LONGEST_LABEL, LONGEST_LABEL_NAME, MOST_LABELS
 from watchbill.domain.relabelling import Relabel, relabelled
 
 Made = Check | str | None
@@ -73,7 +76,8 @@ class Kept:
 
     def _digest(self) -> bytes:
         """Of all that a check may hang on, secrets too."""
-        written = [verbatim(each.value) for each in (self.entry, *self.sections.folders.values())]
+        defaults = (*self.sections.defaults.values(), *self.sections.folders.values())
+        written = [verbatim(each.value) for each in (self.entry, *defaults)]
         services = {
             name: [verbatim(layer.value) for layer in found] for name, found in self.service_defaults.items()
         }
@@ -103,10 +107,13 @@ class Kept:
         address = labels.get(ADDRESS)
         if not self.id and not address:
             return f"the target has no label `{ADDRESS}`, which its id is made of"
+        own = check_labels(labels)
+        if problem := _unfit(own):
+            return problem
         check_id = slug(text.value) if self.id else slug(f"{self.block}-{address}")
         checks = self._checks(values)
         model = CHECK_MODELS[_type_of(self.entry)]
-        expanded = Expanded(check_id, each, self.entry.key, check_labels(labels))
+        expanded = Expanded(check_id, each, self.entry.key, own)
         checks.one(f"{self.block}.check", self.entry, expanded, model)
         if checks.problems:
             return checks.problems[0].message
@@ -128,6 +135,16 @@ class Kept:
 def make_checks(_: bytes, kept: Kept, targets: Sequence[Mapping[str, str]]) -> list[Made]:
     """For each target what a template makes of it: what a :class:`~watchbill.ports.Judge` is asked for."""
     return [kept.make(target) for target in targets]
+
+
+def _unfit(labels: Mapping[str, str]) -> str:
+    """Why these cannot be the labels of a check, at the label: they stand in no file."""
+    for name, text in labels.items():
+        if len(name) > LONGEST_LABEL_NAME or not re.fullmatch(LABEL_PATTERN, name):
+            return f"{shown_key(name)} cannot be a label: {KEY_RULES['labels']}; rename or drop it by a rule"
+        if len(text) > LONGEST_LABEL:
+            return f"the label {shown_key(name)} has more than {LONGEST_LABEL} characters; drop it by a rule"
+    return f"more than {MOST_LABELS} labels; drop some by a rule" if len(labels) > MOST_LABELS else ""
 
 
 def _type_of(entry: Entry) -> str:

@@ -21,6 +21,8 @@ RESERVED_LABELS = frozenset(
 )  # fmt: skip
 MOST_LABELS = 64
 """Of one check: each makes every series of it longer."""
+LONGEST_LABEL_NAME = 200
+LONGEST_LABEL = 1000
 DEFAULT_TIMEOUT = timedelta(seconds=5)
 
 
@@ -32,8 +34,10 @@ def _label_name(name: str) -> str:
 
 CheckId = Annotated[str, Field(pattern=ID_PATTERN, max_length=200)]
 ServiceId = Annotated[str, Field(pattern=ID_PATTERN, max_length=200)]
-LabelName = Annotated[str, Field(pattern=LABEL_PATTERN, max_length=200), AfterValidator(_label_name)]
-LabelValue = Annotated[str, Field(max_length=1000)]
+LabelName = Annotated[
+    str, Field(pattern=LABEL_PATTERN, max_length=LONGEST_LABEL_NAME), AfterValidator(_label_name)
+]
+LabelValue = Annotated[str, Field(max_length=LONGEST_LABEL)]
 Labels = Annotated[dict[LabelName, LabelValue], Field(max_length=MOST_LABELS)]
 
 
