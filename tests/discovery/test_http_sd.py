@@ -1,0 +1,105 @@
+"""Targets from a URL: only a 200 with a JSON list of groups is an answer."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+import anyio
+import pytest
+from pydantic import ValidationError
+
+from tests.discovery.reports import Told
+from watchbill.discovery.http_sd import http_sd
+from watchbill.domain.discovery import HttpSd
+from watchbill.domain.results import Reason
+from watchbill.ports import HttpError
+from watchbill.testing import FakeHttp, HttpReply, HttpRequest, judge_inline
+
+pytestmark = pytest.mark.anyio
+URL = "https://inventory.example/targets"
+JSON = {"Content-Type": "application/json"}
+GROUPS = [{"targets": ["a:1"], "labels": {"env": "prod"}}]
+
+
+def reply(document: Any = GROUPS, status: int = 200, kind: str = "application/json") -> HttpReply:
+    return HttpReply(status, [json.dumps(document).encode()], {"Content-Type": kind})
+
+
+async def asked(*replies: HttpReply | HttpError, **declared: Any) -> tuple[Told, FakeHttp]:
+    """What is told of these answers, one after the other; the last one stays."""
+    waiting = list(replies)
+    http = FakeHttp(lambda _: waiting.pop(0) if len(waiting) > 1 else waiting[0])
+    options = HttpSd.model_validate({"url": URL, "refresh": "1ms", **declared})
+    told = Told()
+    async with anyio.create_task_group() as group:
+        group.start_soon(http_sd(options, http=http, judge=judge_inline), told)
+        await told.until(lambda: len(told.all_found) + len(told.failures) >= len(replies))
+        group.cancel_scope.cancel()
+    return told, http
+
+
+async def test_groups_are_found_with_their_url() -> None:
+    told, http = await asked(reply())
+    assert told.targets() == {
+        f"{URL}:0": [{"__address__": "a:1", "env": "prod", "__meta_url": URL}],
+    }
+    [request] = http.requests[:1]
+    assert (request.method, request.url) == ("GET", URL)
+    assert request.headers["Accept"] == "application/json"
+    assert request.headers["X-Prometheus-Refresh-Interval-Seconds"] == "0.001"
+
+
+@pytest.mark.parametrize(
+    "kind", ["application/json", "application/json; charset=utf-8", 'Application/JSON;charset="UTF-8"']
+)
+async def test_json_is_taken_however_it_is_called(kind: str) -> None:
+    assert (await asked(reply(kind=kind)))[0].addresses() == ["a:1"]
+
+
+BAD = [
+    (reply(status=500), "the answer must be 200, got 500"),
+    (reply(status=204), "the answer must be 200, got 204"),
+    (reply(status=304), "the answer must be 200, got 304"),
+    (reply(kind="text/html"), "of the type application/json"),
+    (reply(kind=""), "of the type application/json"),
+    (reply({}), "a list of groups is due"),
+    (reply(None), "a list of groups is due"),
+    (reply([{"targets": [1]}]), "the targets of group 0"),
+    (HttpReply(200, [b"[{"], JSON), "is not JSON"),
+    (HttpReply(200, [b"[" * 1000] * 40_000, JSON), "at most 33554432 bytes"),
+    (HttpReply(200, [b"["], JSON, then=HttpError(Reason.RESET, "the connection was cut")), "the connection was cut"),
+    (HttpError(Reason.REFUSED, "inventory.example refused the connection"), "refused"),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(("bad", "why"), BAD, ids=[why for _, why in BAD])
+async def test_anything_else_keeps_what_was_found_and_counts(bad: HttpReply | HttpError, why: str) -> None:
+    told, _ = await asked(reply(), bad)
+    assert told.addresses() == ["a:1"]
+    assert why in told.failures[0]
+    assert "\n" not in told.failures[0]
+
+
+async def test_an_empty_list_is_an_answer() -> None:
+    told, _ = await asked(reply(), reply([]))
+    assert (told.addresses(), told.failures) == ([], [])
+
+
+@pytest.mark.parametrize(
+    ("auth", "header"),
+    [
+        ({"bearer": "t0ken"}, "Bearer t0ken"),
+        ({"basic": {"username": "Aladdin", "password": "open sesame"}}, "Basic QWxhZGRpbjpvcGVuIHNlc2FtZQ=="),
+    ],
+)
+async def test_credentials_are_sent(auth: dict[str, Any], header: str) -> None:
+    _, http = await asked(reply(), auth=auth, headers={"X-Team": "shop"})
+    request: HttpRequest = http.requests[0]
+    assert (request.headers["Authorization"], request.headers["X-Team"]) == (header, "shop")
+
+
+@pytest.mark.parametrize("url", ["ftp://a.example/", "https://", "https://me:pass@a.example/", "a.example"])
+def test_a_url_that_cannot_be_asked_is_refused(url: str) -> None:
+    with pytest.raises(ValidationError):
+        HttpSd.model_validate({"url": url})
