@@ -9,10 +9,9 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-import anyio
 import pytest
 
-from tests.discovery.reports import Told
+from tests.discovery.reports import Told, running
 from watchbill.config.targetfiles import DiskFiles
 from watchbill.discovery.file_sd import _Following, file_sd
 from watchbill.discovery.formats import read_groups
@@ -178,7 +177,7 @@ class FakeFiles:
     async def look(self, patterns: Sequence[str]) -> Mapping[str, str]:
         if self.error:
             raise FilesError(self.error)
-        return {path: content for path, content in sorted(self.held.items())}
+        return dict(sorted(self.held.items()))
 
     async def read(self, path: str, most: int) -> bytes:
         if path == self.unreadable:
@@ -227,8 +226,6 @@ async def test_paths_are_relative_to_the_file_that_names_them(folder: Path) -> N
     source = file_sd(
         FileSd(files=("x/../targets/*.yml",)), folder=str(folder.parent), files=Noted(), judge=judge_inline
     )
-    async with anyio.create_task_group() as group:
-        group.start_soon(source, told)
+    async with running(source, told):
         await told.until(lambda: bool(told.failures))
-        group.cancel_scope.cancel()
     assert seen[0] == (f"{folder}/*.yml",)

@@ -5,11 +5,10 @@ from __future__ import annotations
 import json
 from typing import Any
 
-import anyio
 import pytest
 from pydantic import ValidationError
 
-from tests.discovery.reports import Told
+from tests.discovery.reports import Told, running
 from watchbill.discovery.http_sd import http_sd
 from watchbill.domain.discovery import HttpSd
 from watchbill.domain.results import Reason
@@ -32,10 +31,8 @@ async def asked(*replies: HttpReply | HttpError, **declared: Any) -> tuple[Told,
     http = FakeHttp(lambda _: waiting.pop(0) if len(waiting) > 1 else waiting[0])
     options = HttpSd.model_validate({"url": URL, "refresh": "1ms", **declared})
     told = Told()
-    async with anyio.create_task_group() as group:
-        group.start_soon(http_sd(options, http=http, judge=judge_inline), told)
+    async with running(http_sd(options, http=http, judge=judge_inline), told):
         await told.until(lambda: len(told.all_found) + len(told.failures) >= len(replies))
-        group.cancel_scope.cancel()
     return told, http
 
 

@@ -43,7 +43,8 @@ def test_a_prometheus_makes_the_same_of_them(tmp_path: Path) -> None:
             targets = [*told["activeTargets"], *told["droppedTargets"]]
             return {Path(target["discoveredLabels"]["__meta_filepath"]).stem: target for target in targets}
 
-        told = eventually(lambda: (seen := found()) if len(found()) == len(CASES) else None, what="all jobs")
+        eventually(lambda: len(found()) == len(CASES), what="all jobs")
+        told = found()
     assert {case.name: of_prometheus(told[str(number)]) for number, case in enumerate(CASES)} == {
         case.name: of_ours(number, case) for number, case in enumerate(CASES)
     }

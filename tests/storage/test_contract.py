@@ -20,8 +20,9 @@ from tests.storage.events import (
     slots,
     success,
 )
+from watchbill.domain.discovery import TargetGroup
 from watchbill.domain.history import Coverage, StoredResult
-from watchbill.domain.messages import CheckErrored, Event, HeartbeatReceived, SlotSkipped
+from watchbill.domain.messages import CheckErrored, Event, HeartbeatReceived, SlotSkipped, TargetsFound
 from watchbill.domain.opening import Opening
 from watchbill.domain.results import Failure, Outcome, Reason, Result, SkipReason, Trigger
 from watchbill.domain.schedule import Span, offset_of
@@ -156,6 +157,34 @@ async def test_the_last_heartbeat_is_remembered_and_follows_a_rename(store: Stor
         batch(registered("backup", START + 9, moved_from="job"), deleted("job", START + 9, moved_to="backup"))
     )
     assert (await store.opening("")).heartbeats == {"backup": START + 5}
+
+
+def group(source: str, *addresses: str, **labels: str) -> TargetGroup:
+    return TargetGroup(source, tuple({"__address__": address} for address in addresses), labels)
+
+
+async def test_what_sources_had_last_is_remembered_by_block_and_group(store: Storage) -> None:
+    first = (group("a.json:0", "a:1", "a:2", env='pröd "x"'), group("a.json:1", "a:3"), group("a.json:10"))
+    await store.commit(
+        batch(TargetsFound("pods", first, (), START), TargetsFound("vms", first[:1], (), START))
+    )
+    assert (await store.opening("")).targets == {"pods": first, "vms": first[:1]}
+    changed = group("a.json:1", "a:4")
+    await store.commit(
+        batch(
+            TargetsFound("pods", (group("a.json:1", "a:9"),), ("a.json:0",), START),
+            TargetsFound("pods", (changed,), ("nobody",), START + 1),
+            TargetsFound("vms", (), ("a.json:0",), START + 1),
+        )
+    )
+    assert (await store.opening("")).targets == {"pods": (changed, first[2])}
+
+
+async def test_targets_committed_twice_stand_there_once(store: Storage) -> None:
+    again = batch(TargetsFound("pods", (group("a.json:0", "a:1"),), (), START))
+    await store.commit(again)
+    await store.commit(again)
+    assert (await store.opening("")).targets == {"pods": (group("a.json:0", "a:1"),)}
 
 
 async def test_another_location_is_another_memory(store: Storage) -> None:
