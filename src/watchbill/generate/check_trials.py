@@ -230,7 +230,7 @@ def _certificates(found: Sequence[Ruled], asked: Asked) -> Iterator[Trial]:
     expiring = _named("WatchbillCertificateExpiring", found)
     if expiring:
         yield _expiring(expiring, asked)
-        yield _expired(_named("WatchbillCertificateExpired", found), asked)
+        yield _expired(_named("WatchbillCertificateExpired", found), asked, expiring[0].alert.hold)
 
 
 def _expiring(ruled_ones: Sequence[Ruled], asked: Asked) -> Trial:
@@ -258,10 +258,11 @@ def _expiring(ruled_ones: Sequence[Ruled], asked: Asked) -> Trial:
     return Trial("a certificate rings before it runs out", step, series, looks)
 
 
-def _expired(ruled_ones: Sequence[Ruled], asked: Asked) -> Trial:
+def _expired(ruled_ones: Sequence[Ruled], asked: Asked, hold: timedelta) -> Trial:
+    """What has run out rings anew, and not as expiring any more, however long that waits."""
     step, name = asked.scrape_interval, "WatchbillCertificateExpired"
     ends = 4 * max(step, asked.evaluation_interval)
-    world = World(asked, step, 2 * ends)
+    world = World(asked, step, ends + hold + ends)
     series, alerts = [], []
     for ruled in ruled_ones:
         check = ruled.checks[0]
@@ -269,9 +270,10 @@ def _expired(ruled_ones: Sequence[Ruled], asked: Asked) -> Trial:
         series.append(seen)
         texts = {CHECK: check.id, TARGET: target_of(check)}
         alerts.append(firing(kept(seen, ruled.alert.labels), filled(ruled.alert.annotations, texts)))
+    late = _until(world.length, asked.evaluation_interval)
     looks = [
         Look(_until(ends / 2, asked.evaluation_interval), name),
         Look(_until(2 * ends, asked.evaluation_interval), name, alerts),
-        Look(_until(2 * ends, asked.evaluation_interval), "WatchbillCertificateExpiring"),
+        Look(late, "WatchbillCertificateExpiring"),
     ]
     return Trial("a certificate that has run out rings at once", step, series, looks)

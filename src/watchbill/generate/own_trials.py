@@ -137,6 +137,7 @@ class _Own:
             Look(self._before(name, 2 * step), name),
             Look(at, name, [self._fires(name, labels, {INSTANCE_PIECE: INSTANCE})]),
             Look(at, "WatchbillExporterAbsent"),
+            Look(at, "WatchbillWatchdog", [self._fires("WatchbillWatchdog", {}, {})]),
         ]
         return Trial("an exporter that does not answer is down, not absent", step, series, looks)
 
