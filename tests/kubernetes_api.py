@@ -29,6 +29,31 @@ _PATH = re.compile(r"(?P<group>/api/v1|/apis/[^/]+/v1)(/namespaces/(?P<namespace
 _SET = re.compile(r"(?P<key>\S+)\s+(?P<how>in|notin)\s+\((?P<values>[^)]*)\)")
 
 
+_DISCOVERY: Mapping[str, Object] = {
+    "/api": {"kind": "APIVersions", "versions": ["v1"]},
+    "/apis": {
+        "kind": "APIGroupList",
+        "apiVersion": "v1",
+        "groups": [
+            {"name": name, "versions": [version], "preferredVersion": version}
+            for group in PLURALS
+            if (name := group.split("/")[-2]) != "api"
+            for version in [{"groupVersion": f"{name}/v1", "version": "v1"}]
+        ],
+    },
+} | {
+    group: {
+        "kind": "APIResourceList",
+        "groupVersion": "/".join(group.split("/")[2:]),
+        "resources": [
+            {"name": plural, "singularName": "", "namespaced": True, "kind": kind, "verbs": ["list", "watch"]}
+        ],
+    }
+    for group, (plural, kind) in PLURALS.items()
+}
+"""What clients ask before they ask for anything."""
+
+
 class Change(NamedTuple):
     version: int
     kind: str
@@ -181,6 +206,9 @@ class KubernetesApi:
             raise self.down
         if asked.token not in self.tokens:
             raise Refusal(401, "Unauthorized", "Unauthorized")
+        if asked.path in _DISCOVERY:
+            await _say(caller, 200, _DISCOVERY[asked.path])
+            return
         match = _PATH.fullmatch(asked.path)
         if not match or match["group"] not in PLURALS or PLURALS[match["group"]][0] != match["plural"]:
             raise Refusal(404, "NotFound", "the server could not find the requested resource")
