@@ -29,27 +29,34 @@ _PATH = re.compile(r"(?P<group>/api/v1|/apis/[^/]+/v1)(/namespaces/(?P<namespace
 _SET = re.compile(r"(?P<key>\S+)\s+(?P<how>in|notin)\s+\((?P<values>[^)]*)\)")
 
 
-_DISCOVERY: Mapping[str, Object] = {
+_GROUPS = {group.split("/")[-2]: group for group in PLURALS if group.startswith("/apis/")}
+_DISCOVERY: dict[str, Object] = {
     "/api": {"kind": "APIVersions", "versions": ["v1"]},
     "/apis": {
         "kind": "APIGroupList",
         "apiVersion": "v1",
         "groups": [
             {"name": name, "versions": [version], "preferredVersion": version}
-            for group in PLURALS
-            if (name := group.split("/")[-2]) != "api"
+            for name in _GROUPS
             for version in [{"groupVersion": f"{name}/v1", "version": "v1"}]
         ],
     },
-} | {
-    group: {
-        "kind": "APIResourceList",
-        "groupVersion": "/".join(group.split("/")[2:]),
-        "resources": [
-            {"name": plural, "singularName": "", "namespaced": True, "kind": kind, "verbs": ["list", "watch"]}
-        ],
-    }
-    for group, (plural, kind) in PLURALS.items()
+    **{
+        group: {
+            "kind": "APIResourceList",
+            "groupVersion": "/".join(group.split("/")[2:]),
+            "resources": [
+                {
+                    "name": plural,
+                    "singularName": "",
+                    "namespaced": True,
+                    "kind": kind,
+                    "verbs": ["list", "watch"],
+                }
+            ],
+        }
+        for group, (plural, kind) in PLURALS.items()
+    },
 }
 """What clients ask before they ask for anything."""
 

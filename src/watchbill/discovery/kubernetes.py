@@ -29,7 +29,7 @@ from watchbill.domain.discovery import ADDRESS, TargetGroup
 from watchbill.domain.kubernetes_sd import KubernetesSd, Role
 from watchbill.ports import Files, HttpClient, Judge
 
-TOGETHER_SECONDS = 0.25
+TOGETHER_SECONDS = 0.5
 """Changes that come so close to each other are told at once."""
 
 log = structlog.get_logger()
