@@ -24,6 +24,7 @@ from watchbill.domain.fields import Service
 from watchbill.generate.dashboards import dashboards, text
 from watchbill.generate.dashboards.configmaps import MOST_BYTES, config_map
 from watchbill.generate.dashboards.frame import revisions
+from watchbill.metrics import OWN_FAMILIES
 
 ROOT = Path(__file__).parents[2]
 SHOP = Service(description="The web shop", owner="team-shop", runbook="https://runbooks.example/shop")
@@ -183,6 +184,20 @@ def test_no_job_is_named_and_every_variable_of_a_query_exists(board: dict[str, A
         for one in texts:
             assert not re.search(r'job=~?"(?!\$job")', one), where
             substituted(one, dict.fromkeys(known, "1m"))
+
+
+SHOWN_OTHERWISE = {
+    "watchbill_web_config_last_reload_success_timestamp_seconds": "whether it was good is shown over time",
+    "watchbill_web_config_reload_failures_total": "whether it was good is shown over time",
+}
+
+
+def test_all_that_the_exporter_tells_of_itself_is_on_a_dashboard() -> None:
+    asked = " ".join(
+        query for board in BOARDS.values() for texts in queries(board).values() for query in texts
+    )
+    families = {family.name for family in OWN_FAMILIES} - SHOWN_OTHERWISE.keys()
+    assert [name for name in sorted(families) if not re.search(rf"{name}(_bucket)?\b", asked)] == []
 
 
 @each_board

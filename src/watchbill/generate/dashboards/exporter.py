@@ -115,9 +115,10 @@ def _history() -> list[Json]:
         graph("Rows", query(rate("watchbill_history_rows_total"), "written"), query(rate("watchbill_history_dropped_rows_total"), "dropped"), about="Rows a second into the store. Dropped rows are lost; probing goes on.", unit="ops", width=THIRD),
         graph("Waiting", query(f"sum by (instance) (watchbill_history_pending{{{OWN}}})", "{{instance}}"), about="Rows that are not committed yet: about a second's worth while the disk keeps up.", width=THIRD),
         graph("Commits", *_quantiles(COMMIT), about="How long a batch takes until it is safe on disk.", unit="s", width=THIRD),
-        graph("Failed commits", query(increase("watchbill_history_commit_failures_total", "$__rate_interval"), "failed"), about="Each is tried again. A full disk shows here first.", width=12, height=5),
-        stat("Times mended", mended, width=6, about="How often a damaged history file was mended in the time shown; the log says what was done.", thresholds=ANY_IS_BAD, defaults={"decimals": 0}),
-        stat("Batches lost", gone, width=6, about="Batches that had been committed and were gone at a start; their slots are missed.", thresholds=ANY_IS_BAD, defaults={"decimals": 0}),
+        graph("Failed commits", query(increase("watchbill_history_commit_failures_total", "$__rate_interval"), "failed"), about="Each is tried again. A full disk shows here first.", width=THIRD),
+        graph("Size", query(f"max by (instance) (watchbill_history_size_bytes{{{OWN}}})", "{{instance}} on disk"), query(f"max by (instance) (watchbill_history_memory_bytes{{{OWN}}})", "{{instance}} in memory"), about="The file on disk with its log, and what the database holds of it in memory.", unit="bytes", width=THIRD, defaults={"min": 0}),
+        stat("Times mended", mended, width=4, about="How often a damaged history file was mended in the time shown; the log says what was done.", thresholds=ANY_IS_BAD, defaults={"decimals": 0}),
+        stat("Batches lost", gone, width=4, about="Batches that had been committed and were gone at a start; their slots are missed.", thresholds=ANY_IS_BAD, defaults={"decimals": 0}),
     ]  # fmt: skip
 
 

@@ -32,6 +32,7 @@ from watchbill.generate.dashboards.panels import bars, graph, query, stat, table
 from watchbill.generate.dashboards.queries import (
     OWN,
     availability,
+    availability_over_time,
     checks_of_status,
     checks_without_status,
     coverage,
@@ -40,6 +41,8 @@ from watchbill.generate.dashboards.queries import (
     weighted_coverage,
 )
 
+FEW_POINTS = 100
+"""Of a graph over all checks: with thousands of them each point takes its time."""
 CHOSEN = 'job=~"$job", location=~"$location", service=~"$service"'
 
 
@@ -60,7 +63,7 @@ def overview(*, watchbill_url: str, services: Json | None = None) -> Json:
         rows=[
             ("", [*_at_a_glance(), *_now()]),
             ("Services", [*_services(), *([] if services is None else [services])]),
-            ("Checks", [shared.checks_table(CHOSEN)]),
+            ("Checks", [shared.checks_table(CHOSEN, "$window")]),
             ("Verdicts", _verdicts()),
             ("Certificates", [shared.certificates(CHOSEN)]),
         ],
@@ -94,19 +97,19 @@ def _services() -> list[Json]:
     chosen = f'{OWN}, service=~"$service"'
     columns = [
         ("status", f"min by (service) (watchbill_service_status{{{chosen}}})"),
-        ("availability", weighted_availability(f'{CHOSEN}, service!=""', "$__range", "service")),
+        ("availability", weighted_availability(f'{CHOSEN}, service!=""', "$window", "service")),
         ("", f"max by (service, owner, runbook) (watchbill_service_info{{{chosen}}})"),
     ]
     link = [to_dashboard("service", "This service in depth", service="${__value.raw:percentencode}")]
     budget = (
         'sort(min by (slo, sli, within) (slo:watchbill_error_budget_remaining:ratio{service=~"$service"}))'
     )
-    by_service = weighted_availability(CHOSEN, "$window", "service")
+    by_service = availability_over_time(CHOSEN, "$window", "service")
     return [
         table(
             "Services",
             columns,
-            about="Each service as its checks make it; its name leads to it in depth, and who looks after it stands beside it.",
+            about="Each service as its checks make it, its availability over the window chosen above; its name leads to it in depth, and who looks after it stands beside it.",
             height=8,
             labels=["service", "Value #A", "Value #B", "owner", "runbook"],
             sort_by="status",
@@ -114,7 +117,7 @@ def _services() -> list[Json]:
             empty="no services are declared",
         ),
         timeline("Status of services", f"min by (service) (watchbill_service_status{{{chosen}}})", "{{service}}", about="The status of each service over time, as its checks make it.", height=8, width=12, defaults={"mappings": STATUS_TEXTS}),
-        graph("Availability by service", query(by_service, "{{service}}"), about="Over the window chosen above; checks without a service share one line.", unit="percentunit", defaults={"min": 0, "max": 1}),
+        graph("Availability by service", query(by_service, "{{service}}"), about="Over the window chosen above; checks without a service share one line.", points=FEW_POINTS, unit="percentunit", defaults={"min": 0, "max": 1}),
         bars("Error budget left", budget, "{{slo}} {{sli}} {{within}}", about="Of each objective; below nothing the promise is broken. Recorded by the rules of watchbill generate rules.", width=24, height=6, unit="percentunit", thresholds=BUDGET, defaults={"min": 0, "max": 1, "noValue": "no objective is recorded"}),
     ]  # fmt: skip
 
@@ -124,7 +127,7 @@ def _verdicts() -> list[Json]:
     totals = f"sum by (type, reason) (increase(watchbill_failures_total{{{OWN}}}[$__range])) > 0"
     ratio: Json = {"unit": "percentunit", "thresholds": RATIO, "defaults": {"min": 0, "max": 1}}
     return [
-        graph("Slots by outcome", query(rate("watchbill_check_slots_total", CHOSEN, "outcome"), "{{outcome}}"), about="How every scheduled probe ended. Error is our own side's fault, missed is a slot nobody ran.", unit="ops", stacked=True, overrides=OUTCOMES),
+        graph("Slots by outcome", query(rate("watchbill_check_slots_total", CHOSEN, "outcome"), "{{outcome}}"), about="How every scheduled probe ended. Error is our own side's fault, missed is a slot nobody ran.", points=FEW_POINTS, unit="ops", stacked=True, overrides=OUTCOMES),
         graph("Failing checks by reason", query(failing, "{{reason}}"), about="Checks that fail at each moment, by the one reason each is given.", stacked=True, defaults={"decimals": 0}),
         bars("Lowest availability", f"bottomk(10, {availability(CHOSEN, '$__range', 'check, location')})", "{{check}} {{location}}", about="The ten checks with the fewest successes among their verdicts.", width=8, **ratio),
         bars("Lowest coverage", f"bottomk(10, {coverage(CHOSEN, '$__range', 'check, location')})", "{{check}} {{location}}", about="The ten checks with the fewest verdicts among their slots.", width=8, **ratio),

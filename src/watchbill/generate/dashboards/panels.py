@@ -77,6 +77,7 @@ def graph(
     height: int = 8,
     stacked: bool = False,
     logarithmic: bool = False,
+    points: int | None = None,
     **looks: Any,
 ) -> Json:
     custom: Json = {
@@ -94,7 +95,7 @@ def graph(
         "tooltip": {"mode": "multi", "sort": "desc"},
     }
     defaults = {"custom": custom, **looks.pop("defaults", {})}
-    return panel(
+    made = panel(
         "timeseries",
         title,
         queries,
@@ -104,6 +105,7 @@ def graph(
         options=options,
         **looks,
     )
+    return made if points is None else {**made, "maxDataPoints": points}
 
 
 def timeline(

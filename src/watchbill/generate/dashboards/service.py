@@ -46,7 +46,7 @@ def service(*, watchbill_url: str, services: Json | None = None) -> Json:
         links=[to_watchbill("This service on Watchbill's page", "/?service=${service:percentencode}")],
         rows=[
             ("", [*_at_a_glance(), _whom_to_ask(), shared.alerts_table('service="$service"', width=14), *_status()]),
-            ("Checks", [shared.failing_table(ITS, width=24), shared.checks_table(ITS)]),
+            ("Checks", [shared.failing_table(ITS, width=24), shared.checks_table(ITS, "$__range")]),
             ("Promises", _promises()),
             ("Over time", _over_time()),
             ("Certificates", [shared.certificates(ITS)]),

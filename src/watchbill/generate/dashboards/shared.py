@@ -28,22 +28,23 @@ RUNBOOK = override(
 """Grafana makes no link of what is not an address of the web."""
 
 
-def checks_table(chosen: str) -> Json:
-    """Every check of a choice, as it stands."""
+def checks_table(chosen: str, window: str) -> Json:
+    """Every check of a choice, as it stands. ``window``: what its shares are over."""
+    over = "the time shown" if window == "$__range" else "the window chosen above"
     last_result = f"time() - max by ({ROW}) (watchbill_check_last_result_timestamp_seconds{{{chosen}}})"
     columns = [
         ("status", f"max by ({ROW}) (watchbill_check_status{{{chosen}}})"),
         ("", f"max by ({ROW}, reason) (watchbill_check_failing{{{chosen}}})"),
         ("last probe", f"max by ({ROW}) (probe_duration_seconds{{{chosen}}})"),
         ("last result", last_result),
-        ("availability", availability(chosen, "$__range", ROW)),
-        ("coverage", coverage(chosen, "$__range", ROW)),
+        ("availability", availability(chosen, window, ROW)),
+        ("coverage", coverage(chosen, window, ROW)),
         ("", f"max by ({ROW}, target) (watchbill_check_info{{{chosen}}})"),
     ]
     return table(
         "Checks",
         columns,
-        about="Every check as it stands; its name leads to it in depth. An empty status is unknown.",
+        about=f"Every check as it stands; its name leads to it in depth. Availability and coverage are over {over}.",
         height=11,
         labels=["check", "service", "type", "location", "target", "Value #A", "reason"],
         sort_by="status",
