@@ -27,6 +27,8 @@ Fails = Callable[[int, float], bool]
 """(number of a slot, its second) -> whether it is a failure."""
 GOT = re.compile(r"got:.* ([-+.0-9eE]+)\"?$", re.MULTILINE)
 NEVER = -1.0
+MOST_SAMPLES = 9_900
+"""Of one series that a rule may read: promtool ends at 10,000."""
 
 
 @dataclass(frozen=True)
@@ -76,18 +78,28 @@ class Cell:
 
 @dataclass(frozen=True)
 class Ringing:
-    """The first and the last second at which alerts of one severity fire; ``NEVER`` where they do not."""
+    """The first and the last second of a time at which alerts of one severity fire; ``NEVER`` where they do not."""
 
     first: float
     last: float
 
 
-def by_arithmetic(cell: Cell, severity: Severity) -> Ringing:
+@dataclass(frozen=True)
+class Time:
+    """Where to look for alerts of a severity: from one second to another."""
+
+    severity: Severity
+    since: int
+    until: int
+
+
+def by_arithmetic(cell: Cell, time: Time) -> Ringing:
     """From every slot as it ends and every slot as it leaves a window."""
     spans = [
-        span
-        for pair in cell.indicator.pairs(cell.asked.scrape_interval).get(severity, ())
-        for span in _ringing(cell, pair)
+        (max(start, time.since), min(end, time.until))
+        for pair in cell.indicator.pairs(cell.asked.scrape_interval).get(time.severity, ())
+        for start, end in _ringing(cell, pair)
+        if start <= time.until and end > time.since
     ]
     return Ringing(
         min((start for start, _ in spans), default=NEVER), max((end for _, end in spans), default=NEVER)
@@ -112,31 +124,33 @@ def _ringing(cell: Cell, pair: Pair) -> Iterator[tuple[float, float]]:
             yield at, until
 
 
-def by_promtool(cell: Cell, folder: Path) -> dict[Severity, Ringing]:
-    """What the generated rules do, as promtool sees it: it is asked what they are not, and tells what they are."""
+def by_promtool(cell: Cell, folder: Path, *times: Time) -> list[Ringing]:
+    """What the generated rules do, as promtool sees it."""
+    found = numbers(
+        cell, folder, [(_firing(cell, time, of), time.until) for time in times for of in ("min", "max")]
+    )
+    return [Ringing(*pair) for pair in zip(found[::2], found[1::2], strict=True)]
+
+
+def numbers(cell: Cell, folder: Path, questions: Sequence[tuple[str, int]]) -> list[float]:
+    """What expressions come to at a second. promtool is asked whether it is something else, and tells."""
     groups, _ = slo_groups(cell.config, cell.asked)
+    if cell.seconds // cell.scrape > MOST_SAMPLES:
+        groups = groups[:1]  # without what looks back on the whole month
     folder.mkdir(parents=True, exist_ok=True)
     (folder / "rules.yml").write_text(rule_file(groups), encoding="utf-8")
-    asked: list[tuple[Severity, str]] = [
-        (severity, of) for severity in ("critical", "warning") for of in ("min", "max")
-    ]
-    found = [
-        _number(output)
-        for output in _answers(cell, folder, [_firing(cell, severity, of) for severity, of in asked])
-    ]
-    times = dict(zip(asked, found, strict=True))
-    return {
-        severity: Ringing(times[severity, "min"], times[severity, "max"])
-        for severity in ("critical", "warning")
-    }
+    return [_number(said) for said in _answers(cell, folder, questions)]
 
 
-def _firing(cell: Cell, severity: str, of: str) -> str:
-    series = f'ALERTS{{alertname="WatchbillErrorBudgetBurn", alertstate="firing", severity="{severity}"}}'
-    return f"sum({of}_over_time(timestamp({series})[{cell.seconds}s:{cell.scrape}s])) or vector({NEVER:g})"
+def _firing(cell: Cell, time: Time, of: str) -> str:
+    series = (
+        f'ALERTS{{alertname="WatchbillErrorBudgetBurn", alertstate="firing", severity="{time.severity}"}}'
+    )
+    length = time.until - time.since
+    return f"sum({of}_over_time(timestamp({series})[{length}s:{cell.scrape}s])) or vector({NEVER:g})"
 
 
-def _answers(cell: Cell, folder: Path, expressions: Sequence[str]) -> list[str]:
+def _answers(cell: Cell, folder: Path, questions: Sequence[tuple[str, int]]) -> list[str]:
     impossible = [{"labels": "{}", "value": -2}]
     document = {
         "rule_files": ["rules.yml"],
@@ -145,8 +159,7 @@ def _answers(cell: Cell, folder: Path, expressions: Sequence[str]) -> list[str]:
             {
                 **_scraped(cell),
                 "promql_expr_test": [
-                    {"expr": expr, "eval_time": f"{cell.seconds}s", "exp_samples": impossible}
-                    for expr in expressions
+                    {"expr": expr, "eval_time": f"{at}s", "exp_samples": impossible} for expr, at in questions
                 ],
             }
         ],
@@ -158,10 +171,10 @@ def _answers(cell: Cell, folder: Path, expressions: Sequence[str]) -> list[str]:
         check=False,
         capture_output=True,
         text=True,
-        timeout=300,
+        timeout=1200,
     )
     said = (done.stdout + done.stderr).split("expr:")[1:]
-    assert len(said) == len(expressions), done.stdout + done.stderr
+    assert len(said) == len(questions), done.stdout + done.stderr
     return said
 
 

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from tests.generate.burns import NEVER, Cell, burning, by_arithmetic, by_promtool, down
+from tests.generate.burns import NEVER, Cell, Time, burning, by_arithmetic, by_promtool, down
 from tests.generate.objectives import (
     ASKED,
     alerts,
@@ -181,7 +181,8 @@ def test_an_outage_pages_when_the_arithmetic_says(
     cell = Cell(
         objective, interval, healthy + 3600, down(healthy + 7), phase=3, scraped_at=scraped_at, scrape=scrape
     )
-    meant, found = by_arithmetic(cell, "critical"), by_promtool(cell, tmp_path)["critical"]
+    page = Time("critical", 0, cell.seconds)
+    meant, [found] = by_arithmetic(cell, page), by_promtool(cell, tmp_path, page)
     assert meant.first > healthy
     assert abs(found.first - meant.first) <= cell.bound, (meant, found)
 
@@ -194,14 +195,16 @@ def test_a_slow_burn_is_a_ticket_and_a_faster_one_a_page(
     rate: float, severities: set[Severity], tmp_path: Path
 ) -> None:
     cell = Cell(99, 10, 3600, burning(rate, 99, since=0), scrape=30)
-    found = by_promtool(cell, tmp_path)
-    assert {severity for severity, ringing in found.items() if ringing.first != NEVER} == severities
+    times = [Time("critical", 0, cell.seconds), Time("warning", 0, cell.seconds)]
+    found = zip(times, by_promtool(cell, tmp_path, *times), strict=True)
+    assert {time.severity for time, ringing in found if ringing.first != NEVER} == severities
 
 
 @needs_promtool
 def test_a_page_ends_with_its_short_windows(tmp_path: Path) -> None:
     cell = Cell(99.9, 60, 3 * 3600, down(3607, 4207), phase=3, scrape=60)
-    meant, found = by_arithmetic(cell, "critical"), by_promtool(cell, tmp_path)["critical"]
+    page = Time("critical", 0, cell.seconds)
+    meant, [found] = by_arithmetic(cell, page), by_promtool(cell, tmp_path, page)
     assert meant.last < cell.seconds
     assert abs(found.last - meant.last) <= cell.bound, (meant, found)
 

@@ -25,6 +25,7 @@ SECTIONS: dict[str, str] = {
     "hostile": "tests.hostile.proof",
     "web": "tests.fuzz.web",
     "configs": "tests.fuzz.configs",
+    "burn": "tests.generate.burn_proof",
     "secrets": "tests.policy.secrets",
     "reach": "tests.policy.reach",
     "calls": "tests.policy.calls",
