@@ -161,7 +161,7 @@ def _refused(folder: Path) -> Claim:
 
 
 def _month(folder: Path) -> Claim:
-    """A scrape every 5 minutes, so that a month is within the 10,000 samples. Three outages, and a week of a slow burn."""
+    """A scrape every 5 minutes, so that a month is within the 10,000 samples."""
     week = burning(2, 99.9, since=10 * DAY)
     outages = [(4 * DAY, 4 * DAY + HOUR), (6 * DAY, 6 * DAY + 400), (25 * DAY, 25 * DAY + 2 * HOUR)]
 
