@@ -25,8 +25,8 @@ from watchbill.domain.errors import ConfigError
 OBJECTIVES, INTERVALS = (99, 99.9, 99.99), (10, 60, 300)
 REFUSED = (99.99, 300)
 HOUR, DAY = 3600, 86_400
-SCRAPE = 30
-"""The shortest of the usual that leaves three days within the 10,000 samples that promtool loads."""
+SCRAPES = {10: 30, 60: 60, 300: 60}
+"""By interval. 30 s is the shortest of the usual that leaves three days within the 10,000 samples that promtool loads."""
 
 
 @dataclass(frozen=True)
@@ -75,7 +75,7 @@ def _grid(folder: Path, *, full: bool) -> Claim:
     days = "4.5 days" if full else "hours"
     return _claim(
         "Burn-rate alerts begin and end when the arithmetic says",
-        f"{len(chosen)} objectives and intervals (99, 99.9 and 99.99 % at 10, 60 and 300 s), {days} each, a scrape every {SCRAPE} s: "
+        f"{len(chosen)} objectives and intervals (99, 99.9 and 99.99 % at 10, 60 and 300 s), {days} each, a scrape every 30 or 60 s: "
         "a burn of 4, a burn of 8 and an outage",
         compared,
         rang=3 * len(chosen) if full else len(chosen),
@@ -86,7 +86,14 @@ def _cell(folder: Path, objective: float, interval: int, *, full: bool) -> list[
     """Two runs: one that rings the tickets slowly, and one that pages slowly, and then at once."""
     start = 3 * DAY if full else 7 * HOUR
     slow = _compared(
-        Cell(objective, interval, start + DAY, burning(4, objective, since=start), phase=3, scrape=SCRAPE),
+        Cell(
+            objective,
+            interval,
+            start + DAY,
+            burning(4, objective, since=start),
+            phase=3,
+            scrape=SCRAPES[interval],
+        ),
         folder / "slow",
         [("critical", 0, DAY), ("warning", 0, DAY)],
         start,
@@ -101,10 +108,12 @@ def _cell(folder: Path, objective: float, interval: int, *, full: bool) -> list[
         ("critical", 10 * HOUR, 36 * HOUR),
         ("warning", 10 * HOUR, 12 * HOUR),
     ]
-    fast = Cell(objective, interval, start + 14 * HOUR, fails, phase=7, scrape=SCRAPE, scraped_at=10)
+    fast = Cell(
+        objective, interval, start + 14 * HOUR, fails, phase=7, scrape=SCRAPES[interval], scraped_at=10
+    )
     if full:
         return slow + _compared(fast, folder / "fast", times, start)
-    short = Cell(objective, interval, start + 12 * HOUR, fails, phase=7, scrape=60)
+    short = Cell(objective, interval, start + 12 * HOUR, fails, phase=7, scrape=SCRAPES[interval])
     return _compared(short, folder / "fast", [("critical", 10 * HOUR, 12 * HOUR)], start)
 
 
