@@ -8,7 +8,7 @@ from pathlib import Path
 ROOT = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(ROOT))
 
-from scripts import prometheusrule  # noqa: E402 - found through the path above
+from scripts import alerts  # noqa: E402 - found through the path above
 from watchbill.client import DEFAULT_SERVER  # noqa: E402 - beside it
 from watchbill.config import schema  # noqa: E402
 from watchbill.generate import dashboards  # noqa: E402
@@ -17,7 +17,7 @@ from watchbill.generate import dashboards  # noqa: E402
 def generated() -> dict[Path, str]:
     """Every generated file and what it must hold."""
     files = {ROOT / "schemas" / "checks.schema.json": schema.render()}
-    files |= {ROOT / path: text for path, text in prometheusrule.render().items()}
+    files |= {ROOT / path: text for path, text in alerts.render().items()}
     for name, board in dashboards.dashboards(watchbill_url=DEFAULT_SERVER).items():
         files[ROOT / "deploy" / "grafana" / "dashboards" / f"{name}.json"] = dashboards.text(board)
     return files

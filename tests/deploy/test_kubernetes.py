@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 import yaml
-from scripts import prometheusrule
+from scripts import alerts
 
 from tests.deploy.test_containers import run_options, values
 from watchbill.discovery.kubernetes_api import RESOURCES
@@ -134,12 +134,17 @@ def test_the_monitor_relabels_as_the_shipped_scrape_job_does() -> None:
     assert (ours["regex"], ours["replacement"]) == (theirs["regex"], theirs["replacement"])
 
 
+def test_the_operator_gets_the_alerts_that_promtool_tested() -> None:
+    for path, text in alerts.render().items():
+        assert (FOLDER.parents[1] / path).read_text() == text
+    shipped = yaml.safe_load((FOLDER.parent / "prometheus/alerts.yml").read_text())
+    assert yaml.safe_load((FOLDER / "monitoring/prometheusrule.yaml").read_text())["spec"] == shipped
+
+
 @pytest.mark.elsewhere
-def test_the_operator_gets_the_alerts_that_promtool_tested(rendered: dict[str, dict[str, Any]]) -> None:
-    [(path, text)] = prometheusrule.render().items()
-    assert (FOLDER.parents[1] / path).read_text() == text
-    alerts = yaml.safe_load((FOLDER.parent / "prometheus/alerts.yml").read_text())
-    assert rendered["PrometheusRule"]["spec"] == alerts
+def test_kustomize_leaves_the_alerts_as_they_are(rendered: dict[str, dict[str, Any]]) -> None:
+    shipped = yaml.safe_load((FOLDER.parent / "prometheus/alerts.yml").read_text())
+    assert rendered["PrometheusRule"]["spec"] == shipped
 
 
 def test_the_pod_runs_without_rights_and_can_still_ping() -> None:

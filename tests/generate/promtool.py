@@ -82,3 +82,26 @@ def _run(*arguments: str, folder: Path) -> str:
 def alerts(texts: Generated) -> list[dict[str, Any]]:
     groups = yaml.safe_load(texts.rules)["groups"]
     return [rule for group in groups for rule in group["rules"] if "alert" in rule]
+
+
+def about(whole: Generated, *names: str) -> Generated:
+    """The rules of these names and the tests that could tell of them: the others only take time."""
+    rules, tests = yaml.safe_load(whole.rules), yaml.safe_load(whole.tests)
+    for group in rules["groups"]:
+        group["rules"] = [rule for rule in group["rules"] if rule["alert"] in names]
+    rules["groups"] = [group for group in rules["groups"] if group["rules"]]
+    tests["tests"] = [
+        test
+        for test in tests["tests"]
+        if any(name in str(test) for name in names) or 'severity!="none"' in str(test)
+    ]
+    for test in tests["tests"]:
+        test["alert_rule_test"] = [
+            look for look in test.get("alert_rule_test", ()) if look["alertname"] in names
+        ]
+        test["promql_expr_test"] = [
+            query
+            for query in test.get("promql_expr_test", ())
+            if any(name in query["expr"] for name in names) or "alertname" not in query["expr"]
+        ]
+    return Generated(yaml.safe_dump(rules), yaml.safe_dump(tests))

@@ -6,11 +6,10 @@ from datetime import timedelta
 from pathlib import Path
 
 import pytest
-import yaml
 
 from tests.generate import promtool
 from tests.generate.mutations import OF_CHECKS, OF_ITSELF, Mutation, spoilt
-from tests.generate.promtool import Generated, asked, generated, loaded, needs_promtool
+from tests.generate.promtool import Generated, about, asked, generated, loaded, needs_promtool
 
 CONFIG = """\
 version: 1
@@ -29,27 +28,6 @@ pytestmark = [needs_promtool, pytest.mark.e2e]
 def whole(tmp_path_factory: pytest.TempPathFactory) -> Generated:
     found = loaded(CONFIG, tmp_path_factory.mktemp("mutations"))
     return generated(found, asked(timedelta(minutes=1)))
-
-
-def about(whole: Generated, alert: str) -> Generated:
-    """The rules of that name and the tests that could tell of them: the others only take time."""
-    rules, tests = yaml.safe_load(whole.rules), yaml.safe_load(whole.tests)
-    for group in rules["groups"]:
-        group["rules"] = [rule for rule in group["rules"] if rule["alert"] == alert]
-    rules["groups"] = [group for group in rules["groups"] if group["rules"]]
-    tests["tests"] = [
-        test for test in tests["tests"] if alert in str(test) or 'severity!="none"' in str(test)
-    ]
-    for test in tests["tests"]:
-        test["alert_rule_test"] = [
-            look for look in test.get("alert_rule_test", ()) if look["alertname"] == alert
-        ]
-        test["promql_expr_test"] = [
-            query
-            for query in test.get("promql_expr_test", ())
-            if alert in query["expr"] or "alertname" not in query["expr"]
-        ]
-    return Generated(yaml.safe_dump(rules), yaml.safe_dump(tests))
 
 
 @pytest.mark.parametrize("alert", sorted({mutation.alert for mutation in (*OF_CHECKS, *OF_ITSELF)}))

@@ -82,6 +82,17 @@ def check_groups(config: Config, asked: Asked) -> tuple[list[Group], list[str]]:
     return [Group("watchbill-checks", [ruled.alert for ruled in ruled_checks(config, asked)])], warnings
 
 
+def general_checks(asked: Asked) -> list[Alert]:
+    """The same on whatever checks there are, whose intervals nobody knows: two minutes ride out a blip of most."""
+    every, bridge = Watched(), 10 * pace.MINUTE
+    return [
+        down(every, 2 * pace.MINUTE, asked=asked),
+        unwatched(every, asked=asked),
+        expiring(every, {CERTIFICATE_AHEAD: ()}, bridge, asked=asked),
+        expired(every, bridge, asked=asked),
+    ]
+
+
 def ruled_checks(config: Config, asked: Asked) -> Iterator[Ruled]:
     """Every alert on single checks: the urgent ones first, each for as many checks as can share it."""
     checks = asked.checks(config)
@@ -191,9 +202,9 @@ count by (job, namespace, location) (
         watched.labels("warning"),
         said(
             "WatchbillChecksUnknown",
-            f"{NUMBER} of the checks of {whose} have no status{AT_LOCATION}",
-            f"{NUMBER} of the checks of {whose} have been known to the exporter for more than {span(hold)} without a "
-            "single success or failure. Nothing is said about their targets.",
+            f"Checks of {whose} without a status{AT_LOCATION}: {NUMBER}",
+            f"The exporter has known checks of {whose} for more than {span(hold)} without a single success or failure: "
+            f"{NUMBER} of them. Nothing is said about their targets.",
             runbook=watched.runbook,
             dashboard=OVERVIEW,
         ),

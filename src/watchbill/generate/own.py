@@ -225,8 +225,8 @@ def _process(asked: Asked) -> list[Alert]:
             TICKET,
             timedelta(),
             summary=f"A part of Watchbill fails: {HANDLER}",
-            description=f"{HANDLER} raised {NUMBER} times within {long}: a defect of Watchbill, whose other parts go on. The log "
-            "has a traceback.",
+            description=f"Errors that {HANDLER} raised within {long}: {NUMBER}. It is a defect of Watchbill, whose other parts go on. "
+            "The log has a traceback.",
             dashboard=EXPORTER,
         ),
     ]
@@ -242,8 +242,8 @@ def _labels_rewritten(asked: Asked) -> Alert:
         TICKET,
         pace.gone(asked),
         summary="Prometheus renames labels of Watchbill",
-        description=f"{NUMBER} checks have lost a label such as service to exported_service: the scrape job lacks `honor_labels: "
-        "true`. Dashboards find nothing, and alerts carry the label of the scrape.",
+        description=f"Checks that have lost a label such as service to exported_service: {NUMBER}. The scrape job lacks "
+        "`honor_labels: true`. Dashboards find nothing, and alerts carry the label of the scrape.",
     )
 
 
