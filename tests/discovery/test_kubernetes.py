@@ -368,6 +368,27 @@ async def test_a_server_in_trouble_keeps_everything(
         await told.found_again()
 
 
+async def test_a_token_that_a_server_repeats_is_not_told(api: KubernetesApi, account: Mounted) -> None:
+    api.down = Refusal(400, "BadRequest", "what is Authorization: Bearer TOKEN-1?")
+    async with following(api, account) as told:
+        await told.failed_again()
+        assert "what is Authorization: Bearer ***?" in told.failures[0]
+        api.down = None
+
+        async def repeat(caller: Caller) -> None:
+            await api._event(caller, "ERROR", Refusal(500, "InternalError", "token-1 is odd").status)
+
+        await api.watched()
+        api.end_watches(repeat)
+        await told.failed_again()
+        assert told.failures[-1].endswith("*** is odd")
+        long = "s3cr3t" * 200
+        account.token.write_text(long)
+        api.down = Refusal(400, "BadRequest", f"what is Bearer {long}, please?")
+        await told.failed_again()
+        await told.until(lambda: told.failures[-1].endswith("what is Bearer ***…"))
+
+
 async def test_an_operator_that_is_not_installed_is_told_so(api: KubernetesApi, account: Mounted) -> None:
     api.absent = {"probes"}
     async with following(api, account, role="probe") as told:

@@ -15,6 +15,7 @@ from watchbill.domain.config import Config
 
 TELLING = re.compile("pass|secret|token|key|auth|cred", re.IGNORECASE)
 NO_SECRETS: Mapping[str, str] = {
+    "KubernetesSd.token_file": "the path of a token, which is read for each request and shown to the API alone",
     "TlsOptions.key_file": "the path of a key, which is read by the TLS library and shown nowhere",
 }
 """Fields that sound like secrets -> why they are of another type."""

@@ -17,6 +17,7 @@ from watchbill.discovery.kubernetes_objects import Object, as_map
 from watchbill.domain.credentials import TlsOptions
 from watchbill.domain.errors import WatchbillError
 from watchbill.domain.kubernetes_sd import KubernetesSd, Role
+from watchbill.domain.redaction import redact, spelled
 from watchbill.ports import Files, FilesError, HttpAnswer, HttpClient, HttpError, Judge, UnjudgedError
 
 T = TypeVar("T")
@@ -34,6 +35,8 @@ MOST_BYTES = 32 << 20
 """Of a page. An object is at most some MB."""
 INLINE_BYTES = 64 << 10
 MOST_TOKEN_BYTES = 64 << 10
+MOST_CHARACTERS = 300
+"""Of what the server says of an error."""
 GONE = 410
 
 
@@ -124,17 +127,24 @@ class Api:
         server, token, tls = await self._account()
         url = f"{server}{resource.group}{within}/{resource.plural}?{urlencode(query)}"
         headers = {"Accept": "application/json"} | ({"Authorization": f"Bearer {token}"} if token else {})
-        async with self.http.open(
-            "GET",
-            url,
-            headers=headers,
-            timeout_seconds=patience["timeout_seconds"],
-            idle_seconds=patience.get("idle_seconds"),
-            tls=tls,
-        ) as answer:
-            if answer.status != 200:
-                raise await _refusal(answer, resource)
-            yield answer
+        try:
+            async with self.http.open(
+                "GET",
+                url,
+                headers=headers,
+                timeout_seconds=patience["timeout_seconds"],
+                idle_seconds=patience.get("idle_seconds"),
+                tls=tls,
+            ) as answer:
+                if answer.status != 200:
+                    raise await _refusal(answer, resource)
+                yield answer
+        except ApiError as error:  # whose words are the server's, which has seen the token
+            raise ApiError(
+                redact(str(error), spelled([token] if token else [])),
+                error.status,
+                retry_after_seconds=error.retry_after_seconds,
+            ) from None
 
     async def _account(self) -> tuple[str, str, TlsOptions]:
         """Where the API is, the token to show if any, and how to know that it is the API."""
@@ -268,5 +278,6 @@ async def _refusal(answer: HttpAnswer, resource: Resource) -> ApiError:
 def _status_error(found: Object, said: str) -> ApiError:
     """A Status object says what happened in words and as a code."""
     message, code = found.get("message"), found.get("code")
-    told = f"{said}: {' '.join(message.split())[:300]}" if isinstance(message, str) and message else said
-    return ApiError(told, code if isinstance(code, int) else 0)
+    words = " ".join(message.split()) if isinstance(message, str) else ""
+    words = words if len(words) <= MOST_CHARACTERS else f"{words[: MOST_CHARACTERS - 1]}…"
+    return ApiError(f"{said}: {words}" if words else said, code if isinstance(code, int) else 0)
