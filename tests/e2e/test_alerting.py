@@ -210,6 +210,17 @@ def _prometheus(port: int, rules: Path, alertmanager: str) -> dict[str, Any]:
     }
 
 
+def test_every_rule_is_evaluated_and_the_exporter_runs_what_they_were_made_of(stage: Stage) -> None:
+    def evaluated() -> list[dict[str, Any]]:
+        rules = [rule for group in stage.metrics.ask("rules")["groups"] for rule in group["rules"]]
+        return rules if all(rule["health"] != "unknown" for rule in rules) else []
+
+    rules = eventually(evaluated, what="all rules have been evaluated")
+    assert [(rule["name"], rule["lastError"]) for rule in rules if rule["health"] != "ok"] == []
+    assert len(stage.metrics.query("watchbill_config_info")) == 1
+    assert stage.metrics.query('ALERTS{alertname="WatchbillConfigMismatch"}') == []
+
+
 def test_a_target_that_dies_wakes_somebody_once_with_all_there_is_to_know(stage: Stage) -> None:
     alert = stage.die("one")
     assert alert["labels"] == {
