@@ -278,7 +278,7 @@ async def test_a_watch_that_falls_silent_is_opened_anew(
 
 
 @pytest.mark.parametrize("how", ["reset", "hang up"])
-async def test_a_watch_that_breaks_keeps_everything_and_lists_again(
+async def test_a_watch_that_breaks_goes_on_where_it_stood(
     api: KubernetesApi, account: Mounted, how: str
 ) -> None:
     api.put("ingresses", ingress("shop", "shop.test"))
@@ -286,11 +286,23 @@ async def test_a_watch_that_breaks_keeps_everything_and_lists_again(
         await told.until(lambda: told.addresses() == ["shop.test"])
         await api.watched()
         api.end_watches(Caller.reset if how == "reset" else (lambda caller: caller.writer.close()))
-        await told.failed_again()
-        assert told.addresses() == ["shop.test"]
-        await api.watched()
         api.put("ingresses", ingress("blog", "blog.test"))
         await told.until(lambda: told.addresses() == ["blog.test", "shop.test"])
+        assert (lists(api), told.failures) == (1, [])
+
+
+async def test_a_watch_that_cannot_be_opened_again_is_a_failure(api: KubernetesApi, account: Mounted) -> None:
+    api.put("ingresses", ingress("shop", "shop.test"))
+    async with following(api, account) as told:
+        await told.until(lambda: told.addresses() == ["shop.test"])
+        await api.watched()
+        api.watch_refusal = Refusal(500, "InternalError", "no watches today")
+        api.end_watches()
+        await told.failed_again(2)
+        assert "no watches today" in told.failures[0]
+        assert told.addresses() == ["shop.test"]
+        api.watch_refusal = None
+        await api.watched()
 
 
 async def test_a_token_is_read_anew_when_it_was_rotated(api: KubernetesApi, account: Mounted) -> None:

@@ -109,6 +109,7 @@ def test_a_probe_s_static_targets_have_what_the_operator_gives_them() -> None:
     declared = probe(
         "pages", {"staticConfig": {"static": ["https://a.test/x", "b.test:22"], "labels": {"env": "prod"}}},
         namespace="shop", jobName="web", module="http_2xx", interval="1w1d2h", scrapeTimeout="7s",
+        params=[{"name": "hostname", "values": ["shop.test", "x"]}, {"name": "none"}],
     )  # fmt: skip
     group = probe_group(declared)
     assert (group.source, group.labels) == ("probe/shop/pages", {})
@@ -117,6 +118,8 @@ def test_a_probe_s_static_targets_have_what_the_operator_gives_them() -> None:
         "__param_target": "https://a.test/x",
         "instance": "https://a.test/x",
         "__param_module": "http_2xx",
+        "__param_hostname": "shop.test",
+        "__meta_kubernetes_probe_prober_url": "blackbox:9115",
         "__scrape_interval__": "8d2h",
         "__scrape_timeout__": "7s",
         "__meta_kubernetes_namespace": "shop",

@@ -20,15 +20,17 @@ AT_ONCE = 10
 
 def dns_source(options: DnsSd, *, look_up: LookUp) -> Source:
     async def run(report: Report) -> None:
+        known = {group.source: group for group in report.last()}
         while True:
-            await _refresh(options, look_up, report)
+            await _refresh(options, look_up, report, known)
             await anyio.sleep(options.refresh.total_seconds())
 
     return run
 
 
-async def _refresh(options: DnsSd, look_up: LookUp, report: Report) -> None:
-    found: dict[str, TargetGroup] = {}
+async def _refresh(options: DnsSd, look_up: LookUp, report: Report, known: dict[str, TargetGroup]) -> None:
+    """``known``: what each name had last."""
+    answered: list[str] = []
     failed: list[str] = []
     limiter = anyio.CapacityLimiter(AT_ONCE)
 
@@ -39,14 +41,13 @@ async def _refresh(options: DnsSd, look_up: LookUp, report: Report) -> None:
         except NetworkError as error:
             failed.append(f"{options.type} {name}: {error.message}")
         else:
-            found[name] = TargetGroup(name, record_targets(name, options, records), {})
+            known[name] = TargetGroup(name, record_targets(name, options, records), {})
+            answered.append(name)
 
     async with anyio.create_task_group() as group:
         for name in dict.fromkeys(options.names):
             group.start_soon(partial(ask, name), name=f"look up {name}")
-    if found:
-        kept = {group.source: group for group in report.last()}
-        known = (found.get(name) or kept.get(name) for name in dict.fromkeys(options.names))
-        report.found([group for group in known if group is not None])
+    if answered:
+        report.found([known[name] for name in dict.fromkeys(options.names) if name in known])
     if failed:
         report.failed("; ".join(sorted(failed)))

@@ -120,7 +120,11 @@ def probe_group(probe: Object, ingresses: Iterable[Object] = ()) -> TargetGroup:
     found = _ingress_targets(chosen, ingresses) if wants_ingresses(probe) else _static_targets(chosen)
     rules = _relabelling(chosen.get("relabelingConfigs"))
     meta, labels = as_map(probe.get("metadata")), _meta("probe", probe)
+    for parameter in _maps(spec.get("params")):
+        if values := _texts(parameter.get("values")):
+            labels[f"__param_{_UNSAFE.sub('_', _text(parameter, 'name'))}"] = values[0]
     labels |= {
+        "__meta_kubernetes_probe_prober_url": _text(as_map(spec.get("prober")), "url"),
         "job": _text(spec, "jobName") or f"probe/{key_of(probe)}",
         "namespace": _text(meta, "namespace"),
         "__param_module": _text(spec, "module"),

@@ -1,6 +1,6 @@
 """What a cluster has of one kind in one place, followed: listed once, then every change in turn.
 
-A watch that the server ends goes on where it stood. Whose version the server has forgotten (410, as an answer or within
+A watch that ends, however it does, goes on where it stood. Whose version the server has forgotten (410, as an answer or within
 the stream) lists again. Whatever fails is told, waited for (twice as long each time, up to half a minute, and never in
 step with others), and leaves everything as it was.
 """
@@ -14,7 +14,6 @@ import anyio
 
 from watchbill.discovery.kubernetes_api import GONE, WATCH_SECONDS, Api, ApiError, Resource
 from watchbill.discovery.kubernetes_objects import Object, key_of
-from watchbill.domain.results import Reason
 from watchbill.ports import HttpError
 
 FIRST_WAIT_SECONDS = 0.5
@@ -84,25 +83,23 @@ class Mirror:
     async def _watch(self, version: str) -> str:
         """:return: the version that the next watch goes on from."""
         seconds = round(WATCH_SECONDS * (1 + self.random()))
-        opened = said_something = False
+        opened = False
         try:
             async with self.api.watch(
                 self.resource, self.namespace, self.selectors, version=version, seconds=seconds
             ) as events:
                 opened = True
                 async for event in events:
-                    said_something = True
                     self._failures = 0
                     version = event.version
                     self._take(event.kind, event.found)
-        except HttpError as error:
-            if error.reason is not Reason.TIMEOUT or not opened:
+        except HttpError:
+            if not opened:
                 raise
-            # Nothing changes, or the connection is dead: another one will tell.
+            # Cut off, or silent since nothing changes or the connection is dead: another one goes on, or fails and says why.
         self._failures = 0
         self.changed()  # all is as it was told
-        if not said_something:
-            await anyio.sleep(FIRST_WAIT_SECONDS * (1 + self.random()))
+        await anyio.sleep(FIRST_WAIT_SECONDS * (1 + self.random()))
         return version
 
     def _take(self, kind: str, found: Object) -> None:
