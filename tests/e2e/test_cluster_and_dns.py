@@ -16,7 +16,8 @@ from cryptography import x509
 
 from tests.dns_server import dns_server, rcode, records
 from tests.exporter import Exporter, exporter
-from tests.kubernetes_api import ingress, kubernetes_api
+from tests.kubernetes_api import kubernetes_api
+from tests.kubernetes_objects import ingress
 from tests.servers import LOOPBACK, Authority, http_server, path_of, response
 
 pytestmark = [pytest.mark.anyio, pytest.mark.e2e]

@@ -14,7 +14,8 @@ import pytest
 from anyio.abc import ByteReceiveStream
 from cryptography import x509
 
-from tests.kubernetes_api import KubernetesApi, ingress, kubernetes_api, probe, service
+from tests.kubernetes_api import KubernetesApi, kubernetes_api
+from tests.kubernetes_objects import ingress, probe, service
 from tests.servers import LOOPBACK, Authority
 
 pytestmark = [

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tests.kubernetes_api import ingress, probe, service
+from tests.kubernetes_objects import ingress, probe, service
 from watchbill.discovery.kubernetes_objects import (
     chosen_namespaces,
     ingress_group,
