@@ -316,6 +316,12 @@ async def test_headers_of_the_web_configuration_replace_ours_on_every_answer() -
             assert answer.headers["x-content-type-options"] == "nosniff"
 
 
+async def test_a_configured_policy_replaces_that_of_the_page_too() -> None:
+    site = site_with(live=Live(WebSettings(headers={"Content-Security-Policy": "default-src 'self'"})))
+    async with site.client() as client:
+        assert (await client.get("/")).headers["content-security-policy"] == "default-src 'self'"
+
+
 async def test_a_rate_limit_counts_everything_but_health_and_fills_again() -> None:
     now = [100.0]
     settings = WebSettings(rate_limit=RateLimit(2.0, 3))

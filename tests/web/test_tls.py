@@ -98,15 +98,26 @@ async def test_an_answer_larger_than_every_buffer_comes_whole() -> None:
     assert len(answer.partition(b"\r\n\r\n")[2]) == 64 << 20
 
 
-async def test_requests_behind_each_other_are_answered_in_turn_though_reading_waits_meanwhile() -> None:
-    async with serving(live_tls()) as served, connected(served) as stream:
-        await stream.send(b"GET /hang HTTP/1.1\r\nHost: x\r\n\r\n" + REQUEST * 5)
+async def test_what_has_come_already_waits_in_the_records_until_it_is_its_turn() -> None:
+    """More requests than may lie behind each other, each in a record of its own, all in one piece."""
+    requests = server.MOST_PIPELINED + 10
+    async with serving(live_tls()) as served, await served.connect() as stream:
+        client = SSL.Connection(SSL.Context(SSL.TLS_CLIENT_METHOD), None)
+        client.set_connect_state()
+        await _shaken(client, stream)
+        client.send(b"GET /hang HTTP/1.1\r\nHost: x\r\n\r\n")
+        for _ in range(requests):
+            client.send(REQUEST)
+        await stream.send(client.bio_read(1 << 20))
         await served.app.hanging.wait()
         served.app.release.set()
         received = b""
-        while received.count(b"\r\n\r\nok") < 6:
-            received += await stream.receive()
-        assert received.count(b"HTTP/1.1 200") == 6
+        while received.count(b"\r\n\r\nok") < requests + 1:
+            client.bio_write(await stream.receive())
+            with suppress(SSL.WantReadError):
+                while True:
+                    received += client.recv(65_536)
+        assert received.count(b"HTTP/1.1 200") == requests + 1
 
 
 async def test_a_client_that_is_slow_to_shake_hands_or_to_ask_loses_its_connection(
