@@ -73,6 +73,7 @@ GOOD = {
     "no headers": Row("http_server_config:\n  headers:\n"),
     "users": Row(f"basic_auth_users:\n  alice: {HASH}\n  bob: {HASH.replace('$2y$', '$2a$')}\n"),
     "users over TLS": Row(f"{TLS}basic_auth_users:\n  'alice b': {HASH}\n"),
+    "the highest cost": Row(f"basic_auth_users:\n  bob: {HASH.replace('$04', '$18')}\n"),
     "an anchor": Row(f"basic_auth_users:\n  alice: &hash {HASH}\n  bob: *hash\n"),
     "a certificate and a key inline": Row("INLINE", differs=NEWER),
     "authorities inline": Row(

@@ -59,7 +59,7 @@ HOMES: Mapping[str, tuple[str, ...]] = {
     "subprocess": ("workers/process.py",),
     "multiprocessing": (),
     "threading": ("log.py", "web/backseat.py"),
-    "concurrent": ("web/backseat.py",),
+    "concurrent": (),
     "pickle": ("workers/frames.py",),
     "secrets": ("cli/outside.py", "net/icmp.py", "storage/"),
     "random": (),

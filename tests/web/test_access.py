@@ -7,9 +7,11 @@ import os
 import threading
 import time
 from collections.abc import Callable
+from contextlib import closing
 from typing import Any
 
 import anyio
+import anyio.to_thread
 import bcrypt
 import httpx2
 import pytest
@@ -212,6 +214,36 @@ async def test_floods_from_everywhere_are_bounded_too() -> None:
         assert verdicts == [Verdict.BUSY] * 20
         assert len(judge._turns) <= module.MOST_WAITING
         hold.set()
+
+
+class TestTheThread:
+    @pytest.fixture(params=["asyncio", "uvloop"])
+    def anyio_backend(self, request: pytest.FixtureRequest) -> tuple[str, dict[str, bool]]:
+        return "asyncio", {"use_uvloop": request.param == "uvloop"}
+
+    async def test_what_fails_there_fails_here_and_the_next_one_works(self) -> None:
+        with closing(Backseat()) as backseat:
+            with pytest.raises(ZeroDivisionError):
+                await backseat(lambda: 1 // 0)
+            assert await backseat(divmod, 7, 2) == (3, 1)
+
+    async def test_who_gives_up_is_not_held_and_what_was_begun_is_ended_before_the_next(self) -> None:
+        begun, release, ended = threading.Event(), threading.Event(), []
+
+        def slow() -> None:
+            begun.set()
+            assert release.wait(20)
+            ended.append("slow")
+
+        with closing(Backseat()) as backseat, anyio.fail_after(20):
+            async with anyio.create_task_group() as group:
+                group.start_soon(backseat, slow)
+                await anyio.to_thread.run_sync(begun.wait)
+                group.cancel_scope.cancel()
+            assert ended == []
+            release.set()
+            await backseat(ended.append, "next")
+        assert ended == ["slow", "next"]
 
 
 class TestTheLoop:

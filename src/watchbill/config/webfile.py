@@ -29,8 +29,8 @@ from watchbill.domain.web import (
 )
 
 MOST_PEM_BYTES = 1 << 20
-MOST_COST = 16
-"""Of a bcrypt hash: 4 s of a core for each password that is tried. Each step doubles it."""
+MOST_COST = 18
+"""Of a bcrypt hash: 16 s of a core for each password that is tried. Each step doubles it."""
 _HASH = re.compile(r"\$2[abxy]\$(0[4-9]|[12][0-9]|3[01])\$[./A-Za-z0-9]{53}")
 _NOT_IN_A_HEADER = re.compile("[\x00-\x08\x0a-\x1f\x7f]|[^\x00-\xff]")
 SECTIONS = ("tls_server_config", "http_server_config", "basic_auth_users", "rate_limit")
@@ -240,5 +240,5 @@ def _not_a_hash(said: str) -> str:
     if found is None:
         return "is no bcrypt hash; make one with `htpasswd -nBC 10 \"\" | tr -d ':\\n'`"
     if int(found[1]) > MOST_COST:
-        return f"has a bcrypt cost of {int(found[1])}, so that each try would take over {2 ** (int(found[1]) - MOST_COST + 2)} s; at most {MOST_COST} is taken, 10 is usual"
+        return f"has a bcrypt cost of {int(found[1])}, so that each try would take over {2 ** (int(found[1]) - MOST_COST + 4)} s; at most {MOST_COST} is taken, 10 is usual"
     return ""
