@@ -145,6 +145,7 @@ def test_every_link_leads_to_a_dashboard_and_a_variable_that_exist() -> None:
     assert {
         ("overview", "watchbill-check"),
         ("overview", "watchbill-service"),
+        ("overview", "watchbill-slo"),
         ("slo", "watchbill-service"),
     } <= linked
     assert {("service", "watchbill-check"), ("check", "watchbill-service")} <= linked

@@ -22,6 +22,9 @@ CHECK_LINK = override(
     "check",
     links=[to_dashboard("check", "This check in depth", check="${__value.raw:percentencode}")],
 )
+SLO_LINK = override(
+    "slo", links=[to_dashboard("slo", "This objective in depth", slo="${__value.raw:percentencode}")]
+)
 RUNBOOK = override(
     "runbook", links=[{"title": "Open the runbook", "url": "${__value.raw}", "targetBlank": True}]
 )
@@ -87,7 +90,7 @@ def alerts_table(chosen: str, *, width: int, height: int = 8) -> Json:
     mapped = {
         name: {"color": colour, "index": index} for index, (name, colour) in enumerate(severities.items())
     }
-    shown = "alertname, alertstate, severity, check, service, slo"
+    shown = "alertname, alertstate, severity, check, service, slo, sli"
     expr = f'max by ({shown}) (ALERTS{{alertname=~"Watchbill.*", severity!="none", {chosen}}})'
     return table(
         "Alerts",
@@ -95,9 +98,9 @@ def alerts_table(chosen: str, *, width: int, height: int = 8) -> Json:
         about="What the rules of Watchbill say now, before Alertmanager silences or groups any of it. Empty without such rules.",
         height=height,
         width=width,
-        labels=["alertname", "alertstate", "severity", "check", "service", "slo"],
+        labels=["alertname", "alertstate", "severity", "check", "service", "slo", "sli"],
         sort_by="state",
-        overrides=[CHECK_LINK, override("severity", mappings=[{"type": "value", "options": mapped}], custom__cellOptions=BACKGROUND)],
+        overrides=[CHECK_LINK, SLO_LINK, override("severity", mappings=[{"type": "value", "options": mapped}], custom__cellOptions=BACKGROUND)],
         names={"alertname": "alert", "alertstate": "state"},
         empty="no alert",
     )  # fmt: skip
