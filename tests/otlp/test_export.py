@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import gzip
+import subprocess
+import sys
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field, replace
@@ -95,7 +97,7 @@ class Stage:
         for number in range(count):
             context = TraceContext(number.to_bytes(16, "big"), b"\1" * 8, sampled=True)
             now = self.clock.now()
-            result = replace(probe_of(check).result, trace=Trace(context, check, now, now + 1000, ()))
+            result = replace(probe_of(check).result, trace=Trace(context, check, now, 0.001, ()))
             self.export.probed(replace(probe_of(check), result=result))
 
     def register(self) -> None:
@@ -417,6 +419,35 @@ def test_the_end_flushes_and_does_not_wait_for_a_receiver_that_hangs() -> None:
 
     on_virtual_time(partial(main, False))
     on_virtual_time(partial(main, True))
+
+
+def test_a_defect_of_ours_costs_the_export_and_not_the_exporter(monkeypatch: pytest.MonkeyPatch) -> None:
+    def broken(*_: object) -> bytes:
+        raise ZeroDivisionError
+
+    async def main() -> None:
+        stage = Stage(virtual_clock())
+        stage.register()
+        await stage.configure(interval="10s")
+        monkeypatch.setattr("watchbill.otlp.encoding.spans_request", broken)
+        monkeypatch.setattr("watchbill.otlp.encoding.PointEncoder.add", broken)
+        with structlog.testing.capture_logs() as logs:
+            async with running(stage):
+                stage.probe(2)
+                await anyio.sleep(11)
+        assert stage.numbers()["dropped"] == {("traces", "internal"): 2, ("metrics", "internal"): 2}
+        assert {line["event"] for line in logs} == {"otlp.crashed"}
+
+    on_virtual_time(main)
+
+
+def test_nobody_imports_protobuf_who_exports_nothing() -> None:
+    text = (
+        "import sys, watchbill.serve, watchbill.library; "
+        "print([name for name in sys.modules if name.startswith(('google.protobuf', 'opentelemetry.proto'))])"
+    )
+    run = subprocess.run([sys.executable, "-c", text], capture_output=True, text=True, timeout=60, check=True)
+    assert run.stdout.strip() == "[]"
 
 
 def test_nothing_of_it_is_there_until_it_is_declared() -> None:

@@ -122,7 +122,7 @@ def test_metrics_and_one_span_a_probe_and_the_target_sees_the_trace(tmp_path: Pa
             assert resource["service.instance.id"].endswith(running.url.rpartition(":")[2])
             assert b"query-canary" not in request.message.SerializeToString()
         assert receiver.refused == []
-        assert len(own) == 14
+        assert len(own) == 16
         assert SECRET not in config_shown + log
         assert '"endpoint"' in config_shown
 

@@ -36,7 +36,7 @@ CLASSIFIED: Mapping[str, str] = {
     "ISC License (ISCL)": "ISC",
     "Python Software Foundation License": "PSF-2.0",
 }
-LICENSED: Mapping[str, str] = {"brotli": "MIT"}
+LICENSED: Mapping[str, str] = {"brotli": "MIT", "protobuf": "BSD-3-Clause"}
 """Those that say it in free text alone, as read in what they ship."""
 INSTALLERS = frozenset({"pip", "setuptools", "wheel"})
 """Of the environment, not of ours."""

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 from watchbill.domain.units import Instant
 
@@ -17,8 +16,7 @@ _JUDGED_BYTES = 7
 _CEILING = 1 << 8 * _JUDGED_BYTES
 
 
-@dataclass(frozen=True, slots=True)
-class TraceContext:
+class TraceContext(NamedTuple):
     """Random ids of one probe. ``sampled``: its span is exported, and who is probed may know."""
 
     trace_id: bytes
@@ -31,18 +29,18 @@ class TraceContext:
         return f"00-{self.trace_id.hex()}-{self.span_id.hex()}-{self.sampled:02x}"
 
 
-@dataclass(frozen=True, slots=True)
-class Trace:
+class Trace(NamedTuple):
     """One sampled probe on the wall clock, of the revision of its check that was probed.
 
-    ``ended_at`` is the end of what is measured; ``phases`` are what began when, in order, once a hop.
+    ``seconds``: how long it took, which is more than its duration where that is the mean of several operations.
+    ``phases``: what began how many seconds after the start, in order, once a hop.
     """
 
     context: TraceContext
     check: Check
     started_at: Instant
-    ended_at: Instant
-    phases: tuple[tuple[Phase, Instant], ...]
+    seconds: float
+    phases: tuple[tuple[Phase, float], ...]
 
 
 def least_sampled(percent: float) -> int:

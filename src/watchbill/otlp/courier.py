@@ -86,9 +86,12 @@ class Courier:
                             return False
                         await self._pause(pause)
                         wait = min(2 * wait, LONGEST_WAIT_SECONDS)
-            return False
+        except Exception:  # the border: what cannot be exported must not end the probing
+            log.exception("otlp.crashed", signal=signal)
+            self._tally.drop(signal, "internal", count)
         finally:
             self.carried[signal] = 0
+        return False
 
     async def _pack(self, body: bytes, options: OtlpOptions) -> bytes:
         if len(body) <= PACKED_INLINE_BYTES:

@@ -7,11 +7,6 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from email.utils import parsedate_to_datetime
 
-from google.protobuf.message import DecodeError
-from opentelemetry.proto.collector.metrics.v1.metrics_service_pb2 import ExportMetricsServiceResponse
-from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTraceServiceResponse
-from opentelemetry.proto.trace.v1.trace_pb2 import Status
-
 from watchbill.domain.otlp import OtlpOptions
 from watchbill.domain.redaction import redact, spelled
 from watchbill.domain.units import SECOND, Instant, to_instant
@@ -86,12 +81,14 @@ async def _judged(
     kind = answer.headers.get("content-type", "").partition(";")[0].strip().lower()
     if answer.status in TRY_AGAIN:
         return Later(f"it answers {answer.status}", _after(answer.headers.get("retry-after", ""), now))
+    from watchbill.otlp import responses  # noqa: PLC0415 - protobuf, which has been imported by whoever encoded the body
+
     body = await _read(answer)
     if not 200 <= answer.status < 300:
-        said = _status_message(body) if kind == PROTOBUF else ""
+        said = responses.status_message(body) if kind == PROTOBUF else ""
         return Refused(_shown(f"it answers {answer.status}{f': {said}' if said else ''}", options))
     if kind == PROTOBUF:
-        rejected, message = _partial(signal, body)
+        rejected, message = responses.partial(signal, body)
         return Taken(rejected, _shown(message, options))
     if body and "json" not in kind:
         # A web page says 200 to anything, and everything would be lost without a word.
@@ -109,25 +106,6 @@ async def _read(answer: HttpAnswer) -> bytes:
         return await answer.read(MOST_ANSWER_BYTES)
     except HttpError:
         return b""
-
-
-def _partial(signal: Signal, body: bytes) -> tuple[int, str]:
-    try:
-        if signal == "traces":
-            spans = ExportTraceServiceResponse.FromString(body).partial_success
-            return spans.rejected_spans, spans.error_message
-        points = ExportMetricsServiceResponse.FromString(body).partial_success
-    except DecodeError:
-        return 0, ""
-    return points.rejected_data_points, points.error_message
-
-
-def _status_message(body: bytes) -> str:
-    """Of a ``google.rpc.Status``, whose message is where that of a span's status is; its other fields are unknown there."""
-    try:
-        return Status.FromString(body).message
-    except DecodeError:
-        return ""
 
 
 def _after(value: str, now: Instant) -> float | None:

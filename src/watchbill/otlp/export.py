@@ -179,16 +179,20 @@ class Export:
         encoding, patience = self._encoding, options.interval.total_seconds()
         assert encoding is not None  # noqa: S101 - it is there since there were options
         begun = self._parts.clock.monotonic()
-        async with aclosing(self._collected(encoding)) as loads:
-            async for points in loads:
-                delivered = await self._courier.carry(
-                    "metrics",
-                    points.count,
-                    lambda options: encoding.metrics(options.resource, points),  # noqa: B023 - used within this turn
-                    patience_seconds=begun + patience - self._parts.clock.monotonic(),
-                )
-                if not delivered:
-                    return
+        try:
+            async with aclosing(self._collected(encoding)) as loads:
+                async for points in loads:
+                    delivered = await self._courier.carry(
+                        "metrics",
+                        points.count,
+                        lambda options: encoding.metrics(options.resource, points),  # noqa: B023 - used within this turn
+                        patience_seconds=begun + patience - self._parts.clock.monotonic(),
+                    )
+                    if not delivered:
+                        return
+        except Exception:  # the border: as in the courier
+            log.exception("otlp.crashed", signal="metrics")
+            self._tally.drop("metrics", "internal", 1)
 
     async def _collected(self, encoding: Encoding) -> AsyncGenerator[Points, None]:
         """The points of all checks, as many at a time as a request should hold."""

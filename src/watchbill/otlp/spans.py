@@ -4,14 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from functools import lru_cache
+from struct import Struct
 
-from opentelemetry.proto.common.v1.common_pb2 import KeyValue
 from opentelemetry.proto.trace.v1.trace_pb2 import ScopeSpans, Span, SpanFlags, Status
 
 from watchbill.domain.checks import Check, Dns, Heartbeat, Http, Icmp, Tcp, Tls, target_of
 from watchbill.domain.reach import split_server, split_url
 from watchbill.domain.redaction import redact
-from watchbill.domain.results import Outcome, Result
+from watchbill.domain.results import Outcome, Reason, Result, Trigger
 from watchbill.domain.specs import redactions
 from watchbill.domain.stalls import STALLED
 from watchbill.domain.tracing import Trace
@@ -23,12 +23,17 @@ LONGEST_TEXT = 1000
 METHODS = frozenset({"CONNECT", "DELETE", "GET", "HEAD", "OPTIONS", "PATCH", "POST", "PUT", "TRACE", "QUERY"})
 _HAS_IS_REMOTE = SpanFlags.SPAN_FLAGS_CONTEXT_HAS_IS_REMOTE_MASK
 _FACTS = {
+    "http_version": "network.protocol.version",
+    "tls_version": "tls.protocol.version",
     "address": "network.peer.address",
     "tls_cipher": "tls.cipher",
     "redirects": "watchbill.redirects",
     "rcode": "watchbill.dns.rcode",
     STALLED: "watchbill.stalled_seconds",
 }
+_event_end = Struct("<BQ").pack
+_EVENT_TIME = Span.Event.TIME_UNIX_NANO_FIELD_NUMBER << 3 | 1
+"""The key of a field of eight bytes."""
 Attributes = Iterator[tuple[str, str | int | float]]
 
 
@@ -40,21 +45,27 @@ class SpanEncoder:
 
     def encode(self, result: Result, trace: Trace) -> bytes:
         """A field of a ``ScopeSpans``."""
-        context = trace.context
+        context, began = trace.context, trace.started_at * NANOSECONDS
         span = Span(
             trace_id=context.trace_id,
             span_id=context.span_id,
             flags=context.sampled | _HAS_IS_REMOTE,
-            start_time_unix_nano=trace.started_at * NANOSECONDS,
-            end_time_unix_nano=trace.ended_at * NANOSECONDS,
-            attributes=[_attribute(name, value) for name, value in _found(result)],
-            events=[Span.Event(name=name, time_unix_nano=at * NANOSECONDS) for name, at in trace.phases],
+            start_time_unix_nano=began,
+            end_time_unix_nano=began + int(trace.seconds * 1e9),
         )
         if (result.verdict or result.outcome) is not Outcome.SUCCESS:
             span.status.code = Status.STATUS_CODE_ERROR
             span.status.message = _text(result.message)
-        constant = self._constant_of(trace.check, result.location)
-        return nested(ScopeSpans.SPANS_FIELD_NUMBER, constant, span.SerializeToString())
+        return nested(
+            ScopeSpans.SPANS_FIELD_NUMBER,
+            self._constant_of(trace.check, result.location),
+            span.SerializeToString(),
+            _found(result),
+            *[
+                _event_head(name) + _event_end(_EVENT_TIME, began + int(after * 1e9))
+                for name, after in trace.phases
+            ],
+        )
 
     def forget(self, check_id: str) -> None:
         self._constant.pop(check_id, None)
@@ -155,28 +166,39 @@ def _place(url: str) -> tuple[str, int | None]:
     return parts.hostname or "", parts.port or {"http": 80, "https": 443}.get(parts.scheme)
 
 
-def _found(result: Result) -> Attributes:
-    """Of this probe; what a target said has been looked through for secrets already."""
-    facts = result.facts
-    yield "watchbill.outcome", result.outcome.value
-    yield "watchbill.trigger", result.trigger.value
-    if result.reason is not None:
-        yield "error.type", result.reason.value
-    if result.status_code is not None:
-        yield "http.response.status_code", result.status_code
-    if (version := facts.get("http_version")) is not None:
-        yield "network.protocol.name", "http"
-        yield "network.protocol.version", str(version)
-    if (version := facts.get("tls_version")) is not None:
-        yield "tls.protocol.version", str(version).removeprefix("TLSv")
-    for fact, name in _FACTS.items():
-        if isinstance(value := facts.get(fact), str | int | float):
-            yield name, value
+def _found(result: Result) -> bytes:
+    """The attributes of this probe; what a target said has been looked through for secrets already."""
+    facts = tuple(map(result.facts.get, _FACTS))
+    return _encoded(result.outcome, result.trigger, result.reason, result.status_code, facts)
 
 
-@lru_cache(maxsize=1024)
-def _attribute(name: str, value: str | int | float) -> KeyValue:
-    return attribute(name, _safe(value))
+@lru_cache(maxsize=4096)  # mostly it is as with the probe before
+def _encoded(
+    outcome: Outcome, trigger: Trigger, reason: Reason | None, status: int | None, facts: tuple[object, ...]
+) -> bytes:
+    pairs: list[tuple[str, str | int | float]] = [
+        ("watchbill.outcome", outcome.value),
+        ("watchbill.trigger", trigger.value),
+    ]
+    if reason is not None:
+        pairs.append(("error.type", reason.value))
+    if status is not None:
+        pairs.append(("http.response.status_code", status))
+    for name, value in zip(_FACTS.values(), facts, strict=True):
+        if name == "network.protocol.version" and value is not None:
+            pairs += [("network.protocol.name", "http"), (name, str(value))]
+        elif name == "tls.protocol.version" and value is not None:
+            pairs.append((name, str(value).removeprefix("TLSv")))
+        elif isinstance(value, str | int | float):
+            pairs.append((name, _safe(value)))
+    return Span(attributes=[attribute(name, value) for name, value in pairs]).SerializeToString()
+
+
+@lru_cache(maxsize=64)
+def _event_head(name: str) -> bytes:
+    """An event up to its time, which comes last and always takes as many bytes."""
+    end = _event_end(_EVENT_TIME, 0)
+    return nested(Span.EVENTS_FIELD_NUMBER, Span.Event(name=name).SerializeToString(), end)[: -len(end)]
 
 
 def _safe(value: str | int | float) -> str | int | float:

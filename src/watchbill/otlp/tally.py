@@ -9,8 +9,8 @@ from typing import Literal, TypeAlias
 
 Signal: TypeAlias = Literal["metrics", "traces"]
 SIGNALS: tuple[Signal, ...] = ("metrics", "traces")
-DropReason: TypeAlias = Literal["queue_full", "rejected", "partial", "expired", "stopped"]
-DROP_REASONS: tuple[DropReason, ...] = ("queue_full", "rejected", "partial", "expired", "stopped")
+DropReason: TypeAlias = Literal["queue_full", "rejected", "partial", "expired", "stopped", "internal"]
+DROP_REASONS: tuple[DropReason, ...] = ("queue_full", "rejected", "partial", "expired", "stopped", "internal")
 
 
 @dataclass(frozen=True, slots=True)

@@ -108,19 +108,17 @@ class Executor:
             phases=attempt.phases.seconds,
             status_code=attempt.status_code,
             facts=facts,
-            trace=self._trace(check, attempt, marks) if marks is not None else None,
+            trace=None if context is None or marks is None else self._trace(check, attempt, context, marks),
         )
 
-    def _trace(self, check: Check, attempt: Attempt, marks: list[tuple[Phase, float]]) -> Trace | None:
+    def _trace(
+        self, check: Check, attempt: Attempt, context: TraceContext, marks: list[tuple[Phase, float]]
+    ) -> Trace:
         """What was seen on the monotonic clock, by where that is on the wall clock now."""
-        now, monotonic = self._clock.now(), self._monotonic()
-
-        def instant(seen: float) -> Instant:
-            return now - round((monotonic - seen) * SECOND)
-
-        began, ended = instant(attempt.phases.started), instant(attempt.phases.ended)
-        phases = tuple([(phase, instant(seen)) for phase, seen in marks])
-        return Trace(attempt.context, check, began, ended, phases) if attempt.context is not None else None
+        began, ended = attempt.phases.started, attempt.phases.ended
+        started_at = self._clock.now() - round((self._monotonic() - began) * SECOND)
+        phases = tuple([(phase, seen - began) for phase, seen in marks])
+        return Trace(context, check, started_at, ended - began, phases)
 
     def statistics(self) -> ExecutorStatistics:
         return ExecutorStatistics(dict(self._statistics.crashes))
