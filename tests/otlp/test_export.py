@@ -340,8 +340,8 @@ def test_up_to_its_bound_the_queue_loses_nothing_and_beyond_it_the_oldest_go_and
                 stage.probe(1024)
             assert stage.numbers()["dropped"] == {}
             assert stage.numbers()["pending"] == queue.MOST_SPANS + 1
-            stage.probe(10)
-            assert stage.numbers()["dropped"] == {("traces", "queue_full"): 10}
+            stage.probe(queue.ENCODED_AT_ONCE)
+            assert stage.numbers()["dropped"] == {("traces", "queue_full"): queue.ENCODED_AT_ONCE}
             stage.otherwise = OK
             await anyio.sleep(60)
             assert stage.numbers()["exported"]["traces"] == queue.MOST_SPANS + 1
