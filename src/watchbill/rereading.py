@@ -43,6 +43,9 @@ class Rereading:
             self._reject([str(problem) for problem in error.problems])
         except WebSettingsError as error:
             self._reject([str(self._file.problem(error.key, str(error)))])
+        except Exception:  # the border: whatever a file does to those who read it, what held goes on
+            self.live.rejected()
+            log.exception("web.config_failed", file=self._file.path)
         else:
             log.info("web.config_reloaded", file=self._file.path)
 
