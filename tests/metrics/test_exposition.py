@@ -7,7 +7,7 @@ import subprocess
 from dataclasses import replace
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from tests.metrics.states import OPENMETRICS, Scene, busy_scene, declare, observed, probe_of, series_of
 
@@ -102,6 +102,7 @@ def test_promtool_has_nothing_to_say() -> None:
     assert (run.returncode, run.stdout, run.stderr) == (0, "", "")
 
 
+@settings(deadline=None)
 @given(st.dictionaries(st.sampled_from(["env", "team", "zone", "version"]), st.text(max_size=60)))
 def test_any_declared_label_reads_back(declared: dict[str, str]) -> None:
     scene = Scene()
@@ -167,6 +168,7 @@ def test_what_a_target_says_of_itself_cannot_break_the_exposition() -> None:
     assert math.isnan(scene.value("probe_http_content_length") or 0.0)
 
 
+@settings(deadline=None)
 @given(st.one_of(st.floats(), st.integers(1 - (1 << 63), (1 << 63) - 1)))
 def test_a_number_reads_back_as_itself(value: float) -> None:
     read = float(number(value))
