@@ -24,6 +24,7 @@ from tests.servers import (
     header_of,
     http_server,
     no_socket_left,
+    open_sockets,
     path_of,
     response,
     serving,
@@ -371,6 +372,24 @@ async def test_cancelling_leaves_nothing_behind(client: HttpRequests) -> None:
         with anyio.move_on_after(0.05) as scope:
             await get(client, server.url())
         assert scope.cancelled_caught
+
+
+async def test_cancelling_between_chunks_leaves_nothing_behind(client: HttpRequests) -> None:
+    async def begin(caller: Caller) -> None:
+        await caller.request()
+        await caller.say(b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n1\r\nx\r\n")
+        await hang(caller)
+
+    async with serving(begin) as server:
+        before = open_sockets()
+        with anyio.move_on_after(0.1) as scope:
+            async with client.open("GET", server.url(), timeout_seconds=10) as answer:
+                assert await anext(answer.chunks) == b"x"
+                await anyio.sleep_forever()
+        assert scope.cancelled_caught
+        with anyio.fail_after(5):
+            while open_sockets() > before:
+                await anyio.sleep(0.002)
 
 
 # --- TLS ----------------------------------------------------------------------------------------------

@@ -104,6 +104,8 @@ class _View:
             await self._changed.wait()
             await anyio.sleep(TOGETHER_SECONDS)
             self._changed = anyio.Event()
+            if not any(mirror.known for mirror in self.mirrors[self.role]):
+                continue  # ingresses alone say nothing of Probes
             await self._make()
             groups = [*(group for _, group in self._made.values()), *self._kept()]
             self.report.found(sorted(groups, key=lambda group: group.source))

@@ -216,8 +216,10 @@ class _Body(httpx2.AsyncByteStream):
             yield part
 
     async def aclose(self) -> None:
-        await self._answer.aclose()
-        await self._connection.aclose()
+        try:
+            await self._answer.aclose()
+        finally:  # who is cancelled does not get further than a lock in there
+            await self._connection.aclose()
 
 
 class _Chunks:

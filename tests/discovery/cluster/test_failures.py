@@ -155,6 +155,9 @@ async def test_an_operator_that_is_not_installed_is_told_so(api: KubernetesApi, 
     async with following(api, account, role="probe") as told:
         await told.failed_again()
         assert "it has no probes at /apis/monitoring.coreos.com/v1" in told.failures[0]
+        await api.watched()  # the ingresses
+        await told.failed_again(2)
+        assert told.all_found == []
 
 
 async def test_an_error_within_the_stream_is_a_failure_and_lists_again(
