@@ -199,6 +199,26 @@ async def test_what_is_no_event_is_a_failure_and_lists_again(
         await told.until(lambda: told.addresses() == ["shop.test"])
 
 
+async def test_a_line_or_a_page_without_an_end_is_a_failure(
+    api: KubernetesApi, account: Mounted, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def endless(caller: Caller) -> None:
+        while True:
+            await caller.say(b"400\r\n" + b"x" * 0x400 + b"\r\n")
+
+    monkeypatch.setattr(api_module, "MOST_BYTES", 10_000)
+    api.put("ingresses", ingress("shop", "shop.test"))
+    async with following(api, account) as told:
+        await told.until(lambda: told.addresses() == ["shop.test"])
+        await api.watched()
+        api.end_watches(endless)
+        await told.failed_again()
+        assert told.failures == ["an event has more than 10000 bytes"]
+        api.put("ingresses", ingress("large", "large.test", annotations={"x": "x" * 10_000}))
+        await told.until(lambda: "the answer must have at most 10000 bytes" in told.failures[-1])
+        assert told.addresses() == ["shop.test"]
+
+
 async def test_an_empty_line_is_passed_over(api: KubernetesApi, account: Mounted) -> None:
     async def blank(caller: Caller) -> None:
         await caller.say(b"5000\r\n" + b"\n" * 0x5000 + b"\r\n0\r\n\r\n")
