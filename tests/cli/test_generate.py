@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 
 import pytest
@@ -121,3 +122,61 @@ def test_a_configuration_known_only_in_part_is_not_compared_with_what_runs(run: 
     assert (
         "WatchbillConfigMismatch" in run("generate", "rules", "checks.yaml", environ={"HOST": "shop"}).stdout
     )
+
+
+DISCOVER = """\
+version: 1
+defaults: {interval: 1m}
+services: {shop: {owner: team-shop}}
+discover:
+  shop-pods:
+    file_sd: {files: [targets/*.json]}
+    relabel: [{source_labels: [env], regex: prod, action: keep}]
+    check: {type: http, service: shop, url: "https://${each.__address__}/", labels: {zone: "${each.zone}", tier: gold}}
+  db:
+    file_sd: {files: [targets/*.json]}
+    id: "Data.base-${each.host}-x"
+    check: {type: tcp, host: "${each.host}", port: "${each.port}", interval: 10s, labels: {owner: "${each.team}"}}
+"""
+
+
+def test_checks_that_are_discovered_are_known_by_how_their_ids_are_made(run: Run) -> None:
+    Path("checks.yaml").write_text(DISCOVER, encoding="utf-8")
+    answer = run("generate", "rules", "checks.yaml", "--only", "check")
+    assert answer.stderr == ""
+    rules = yaml.safe_load(answer.stdout)["groups"][0]["rules"]
+    downs = [rule for rule in rules if rule["alert"] == "WatchbillCheckDown"]
+    assert [(re.findall(r"check=~\S+\"", rule["expr"])[0], rule["labels"]) for rule in downs] == [
+        ('check=~"data\\\\.base-.+-x"', {"severity": "critical", "after": "45s"}),
+        (
+            'check=~"shop-pods-.+"',
+            {"service": "shop", "owner": "team-shop", "severity": "critical", "after": "2m"},
+        ),
+    ]
+
+
+def test_tests_of_discovered_checks_are_of_one_that_is_like_them(run: Run) -> None:
+    Path("checks.yaml").write_text(DISCOVER, encoding="utf-8")
+    tests = run("generate", "rule-tests", "checks.yaml", "--only", "check").stdout
+    assert 'check="shop-pods-sample.example-443"' in tests
+    assert 'check="data.base-443-x"' in tests
+    assert 'tier="gold"' in tests
+    assert "zone" not in tests
+
+
+@pytest.mark.parametrize(
+    ("block", "said"),
+    [
+        ('{id: "${each.host}", check: {type: icmp, host: x}', "begin its `id` with a fixed text"),
+        ('{check: {type: icmp, host: x, service: "${each.team}"}', "is not declared under services"),
+    ],
+)  # fmt: skip
+def test_a_block_whose_checks_cannot_be_known_is_told_of(run: Run, block: str, said: str) -> None:
+    text = f"version: 1\nservices: {{shop: {{}}}}\ndiscover:\n  pods: {block}, file_sd: {{files: [t/*.json]}}}}\n"
+    Path("checks.yaml").write_text(text, encoding="utf-8")
+    answer = run("generate", "rules", "checks.yaml")
+    assert answer.exit_code == 0
+    assert answer.stderr.startswith(
+        "watchbill: warning: discover.pods: no alerts on the checks that it makes: "
+    )
+    assert said in answer.stderr

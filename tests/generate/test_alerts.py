@@ -14,6 +14,7 @@ from tests.generate import promtool
 from tests.generate.many import many_checks
 from tests.generate.promtool import Generated, alerts, asked, generated, loaded, needs_promtool
 from watchbill import config
+from watchbill.cli.samples import samples
 from watchbill.domain.config import LoadedConfig
 from watchbill.generate.asked import Asked
 from watchbill.generate.promql import literal
@@ -159,6 +160,19 @@ def test_promtool_takes_what_many_checks_come_to_and_their_tests_pass(
 )
 def test_rules_and_tests_fit_whatever_is_asked(small: LoadedConfig, only: Asked, tmp_path: Path) -> None:
     assert "SUCCESS" in promtool.test(generated(small, only), tmp_path)
+
+
+@needs_promtool
+@pytest.mark.e2e
+def test_alerts_on_what_is_discovered_pass_their_tests(tmp_path: Path) -> None:
+    check = '{type: http, url: "https://${each.__address__}/", labels: {zone: "${each.zone}"}, interval: 1m}'
+    block = f"pods: {{file_sd: {{files: [t/*.json]}}, check: {check}}}"
+    found = loaded(f"version: 1\nchecks: {{one: {{type: icmp, host: x}}}}\ndiscover: {{{block}}}\n", tmp_path)
+    stand_ins, said = samples(found)
+    assert said == []
+    texts = generated(found, asked(MINUTE, only=frozenset({"check"}), discovered=stand_ins))
+    assert 'check=~"one|pods-.+"' in texts.rules
+    assert "SUCCESS" in promtool.test(texts, tmp_path)
 
 
 def test_every_alert_is_tested_ringing_and_nothing_rings_where_all_is_well(many: LoadedConfig) -> None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import timedelta
 from functools import wraps
@@ -14,6 +14,7 @@ import re2
 
 from watchbill.cli.certainty import known_wholly
 from watchbill.cli.outside import Outside
+from watchbill.cli.samples import samples
 from watchbill.cli.terminal import plain, say
 from watchbill.domain.config import LoadedConfig
 from watchbill.domain.units import format_duration, parse_duration
@@ -124,9 +125,10 @@ class Question:
     loaded: LoadedConfig
     asked: Asked
     output: str | None
+    warnings: Sequence[str] = ()
 
     def answer(self, text: str, warnings: list[str]) -> None:
-        for warning in warnings:
+        for warning in (*self.warnings, *warnings):
             say(f"watchbill: warning: {plain(warning)}")
         write(text, self.output)
 
@@ -147,12 +149,14 @@ def asks(command: Callable[..., None]) -> Callable[..., None]:
         kept = {name: given.pop(name) for name in tuple(given) if name not in _NAMES}
         outside = ctx.find_object(Outside) or Outside()
         loaded = outside.load(config, resolve_secrets=not given["no_secrets"])
-        asked = _asked(given)
+        found, warnings = samples(loaded)
+        asked = replace(_asked(given), discovered=found)
         if given["no_secrets"] and not known_wholly(loaded.config):
             loaded = replace(loaded, digest="")
         if asked.selectors and not asked.checks(loaded.config):
             raise click.BadParameter(_nothing(asked), param_hint="--selector")
-        command(question=Question(loaded, asked, given["output"]), **kept)
+        warnings = warnings if "check" in asked.only else []
+        command(question=Question(loaded, asked, given["output"], warnings), **kept)
 
     decorated: Callable[..., None] = click.pass_context(with_question)
     for option in reversed(_OPTIONS):

@@ -9,7 +9,7 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from hashlib import blake2b
 from typing import Any
 
@@ -26,6 +26,9 @@ from watchbill.domain.discovery import ADDRESS, Discovery, Template, check_label
 from watchbill.domain.fields import LABEL_PATTERN, LONGEST_LABEL, LONGEST_LABEL_NAME, MOST_LABELS
 from watchbill.domain.relabelling import Relabel, relabelled
 
+_EACH = re.compile(r"\$\{each\.(\w+)")
+_SAMPLES = ("sample", "443")
+"""What a label might hold where a text is wanted, and where a number is."""
 Made = Check | str | None
 """The check of a target, or why there can be none; ``None`` where a rule leaves the target out."""
 
@@ -135,6 +138,22 @@ class Kept:
 def make_checks(_: bytes, kept: Kept, targets: Sequence[Mapping[str, str]]) -> list[Made]:
     """For each target what a template makes of it: what a :class:`~watchbill.ports.Judge` is asked for."""
     return [kept.make(target) for target in targets]
+
+
+def sample(template: Template) -> Made:
+    """A check like those that the template makes, whatever the targets are called; or why none can be thought of."""
+    kept: Kept = template.kept
+    layers = [kept.entry, *kept.sections.defaults.values(), *kept.sections.folders.values()]
+    texts = [text for layer in layers for text in _texts(layer.value)]
+    names = set(_EACH.findall(" ".join([*texts, kept.id]))) - {ADDRESS}
+    made: Made = None
+    for value in _SAMPLES:
+        target = {**dict.fromkeys(names, value), ADDRESS: f"{_SAMPLES[0]}.example:443"}
+        made = replace(kept, relabel=()).make(target)
+        if not isinstance(made, str | None):
+            fixed = {name: text for name, text in made.labels.items() if value not in text}
+            return made.model_copy(update={"labels": fixed})
+    return made
 
 
 def _unfit(labels: Mapping[str, str]) -> str:

@@ -16,7 +16,6 @@ from watchbill.domain.config import Config
 from watchbill.domain.fields import Service
 from watchbill.generate import pace
 from watchbill.generate.asked import PROCESS_LABELS, Asked
-from watchbill.generate.promql import one_of
 from watchbill.generate.rules import Alert, Group
 from watchbill.generate.texts import (
     AT_LOCATION,
@@ -152,7 +151,7 @@ def _whose(config: Config, check: Check) -> Watched:
 
 def _selected(watched: Watched, asked: Asked, *more: str) -> str:
     """The matchers of a rule's series, braces and all; ``""`` where there is none."""
-    checks = [one_of("check", watched.checks)] if watched.checks else []
+    checks = [asked.check_matcher(watched.checks)] if watched.checks else []
     matchers = [*asked.job_matcher, *checks, *more]
     return f"{{{', '.join(matchers)}}}" if matchers else ""
 
