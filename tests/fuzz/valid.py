@@ -131,6 +131,8 @@ def configuration(chance: Random) -> Documents:
         root["moved"] = {"gone": first, "older": "gone"} if chance.random() < 0.5 else {"gone": first}
     if chance.random() < 0.3:
         root["slos"] = {"shop": _objective(root["checks"], chance)}
+    if chance.random() < 0.2:
+        root["otlp"] = _export(chance)
     _unclashed(root)
     return _spread(root, chance)
 
@@ -148,6 +150,21 @@ def check(chance: Random) -> dict[str, Any]:
         made["description"] = f"of ${{each.{name}}} $${{literal}}"
         made.setdefault("labels", {})["each"] = f"${{each.{name}}}"
     return made
+
+
+def _export(chance: Random) -> dict[str, Any]:
+    possible: dict[str, Any] = {
+        "headers": {"Authorization": chance.choice(("Bearer ${TOKEN}", "literal"))},
+        "tls": {"ca_file": "ca.pem"},
+        "interval": chance.choice(("1s", "1m", "1h30m")),
+        "timeout": chance.choice(("1s", "5m")),
+        "compression": chance.choice(("gzip", "none")),
+        "resource": {"deployment.environment.name": "prod", "service.name": "x"},
+        "metrics": True,
+        "traces": chance.choice((True, False, {"sample": "0.1%"}, {"sample": 50})),
+    }
+    endpoint = chance.choice(("http://127.0.0.1:4318", "https://collector.test/base/", "http://[::1]:4318"))
+    return {"endpoint": endpoint, **{key: value for key, value in possible.items() if chance.random() < 0.4}}
 
 
 def _objective(checks: Mapping[str, Any], chance: Random) -> dict[str, Any]:

@@ -1,7 +1,6 @@
 """Spans on their way out: bounded in number and in bytes, the oldest going first.
 
-They are encoded some dozens at a time: the second takes a fraction of what the first takes, whose code no cache of the processor
-holds any more when a probe is over.
+They are encoded some dozens at a time, so that the code that does it is in the processor's caches for all but the first.
 """
 
 from __future__ import annotations
