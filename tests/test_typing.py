@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 
 from watchbill import ports
 from watchbill.clock import Clock, Timeline
+from watchbill.config.targetfiles import DiskFiles
 from watchbill.net import MachineNetwork
 from watchbill.net.http import HttpRequests
 from watchbill.probes.execute import Executor
@@ -38,6 +39,8 @@ if TYPE_CHECKING:
         requests: HttpRequests,
         http: FakeHttp,
         nobody: ports.NoHttp,
+        disk: DiskFiles,
+        nothing: ports.NoFiles,
     ) -> tuple[object, ...]:
         clocks: list[Clock] = [timeline, manual]
         networks: list[ports.Network] = [machine, network]
@@ -50,7 +53,9 @@ if TYPE_CHECKING:
         loads: list[ports.LoadConfig] = [file.load]
         offloads: list[ports.Offload] = [inline, offload]
         clients: list[ports.HttpClient] = [requests, http, nobody]
+        files: list[ports.Files] = [disk, nothing]
         return (
+            files,
             clients,
             clocks,
             networks,

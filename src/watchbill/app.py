@@ -380,7 +380,7 @@ async def _with_those_found(discovered: Discovered, loaded: LoadedConfig) -> Who
     except WatchbillError as error:
         log.error("discovery.not_restored", reason=str(error))  # noqa: TRY400 - the sources are asked again
         discovered.found = {}
-        return Whole(loaded, {}, {}, {})
+        return Whole(loaded, {}, {}, {}, {})
 
 
 async def _start(app: App, opening: Opening) -> Instant:

@@ -15,7 +15,7 @@ import structlog
 
 from watchbill.domain.checks import Check
 from watchbill.domain.config import LoadedConfig
-from watchbill.domain.discovery import ADDRESS, TargetGroup, Template, differences, in_order, targets_of
+from watchbill.domain.discovery import ADDRESS, Differences, TargetGroup, Template, targets_of
 from watchbill.domain.errors import WatchbillError
 from watchbill.domain.messages import TargetsFound
 from watchbill.domain.plan import MASS_DELETE_FLOOR, Plan
@@ -25,7 +25,9 @@ log = structlog.get_logger()
 
 TARGETS_A_STEP = 50
 """Unpickling as many checks takes the event loop half a millisecond."""
+GROUPS_A_STEP = 500
 MOST_CHECKS = 100_000
+"""Of all blocks and those that are declared; a target beyond them is none."""
 MOST_LINES = 10
 """Of the log, for targets that cannot be made checks of."""
 
@@ -63,6 +65,7 @@ class Whole:
     found: Mapping[str, Groups]
     made: Mapping[str, tuple[bytes, Mapping[Labels, Made]]]
     tallies: Mapping[str, Tally]
+    changes: Mapping[str, Differences]
     problems: Sequence[tuple[str, str, str]] = ()
     """(block, target, why) of targets that were looked at now and are no checks."""
 
@@ -98,27 +101,35 @@ class Discovered:
         """
         checks, origins = loaded.declared(), dict[str, str]()
         groups, made, tallies = dict[str, Groups](), {}, {}
+        changes = {
+            block: Differences((), tuple(group.source for group in before))
+            for block, before in self.found.items()
+            if block not in loaded.templates
+        }
         problems: list[tuple[str, str, str]] = []
         for block, template in loaded.templates.items():
             groups[block] = self._groups(loaded, block, found or {}, allow=allow_mass_delete)
+            changes[block] = await _differences(self.found.get(block, ()), groups[block])
             made[block] = (
                 template.digest,
                 await self._expanded(block, template, groups[block], running, problems),
             )
             tallies[block] = await _merge(block, groups[block], made[block][1], checks, origins)
         config = loaded.config.model_copy(update={"checks": checks})
-        return Whole(replace(loaded, config=config, discovered=origins), groups, made, tallies, problems)
+        return Whole(
+            replace(loaded, config=config, discovered=origins), groups, made, tallies, changes, problems
+        )
 
     def adopt(self, whole: Whole, at: Instant) -> list[TargetsFound]:
         """What holds now, and for history how it differs from before."""
-        events = []
-        for block in {**self.found, **whole.found}:
-            differs = differences(self.found.get(block, ()), whole.found.get(block, ()))
-            if differs.changed or differs.gone:
-                events.append(TargetsFound(block, differs.changed, differs.gone, at))
+        events = [
+            TargetsFound(block, differs.changed, differs.gone, at)
+            for block, differs in whole.changes.items()
+            if differs.changed or differs.gone
+        ]
         for block in list(self.refused):
             # Whatever was taken on instead, what was refused before it is no longer what the source has.
-            if self.found.get(block) != whole.found.get(block):
+            if self.found.get(block) is not whole.found.get(block):
                 del self.refused[block]
         _tell(whole, self.tallies)
         self.found, self._made, self.tallies = whole.found, whole.made, whole.tallies
@@ -126,7 +137,7 @@ class Discovered:
 
     def is_news(self, block: str, groups: Iterable[TargetGroup]) -> bool:
         """Whether there is anything to do: it is not what holds, nor what was refused the last time."""
-        now = tuple(in_order(groups))
+        now = tuple(groups)
         if now == self.found.get(block):
             self.refused.pop(block, None)
             return False
@@ -134,7 +145,7 @@ class Discovered:
         return refused is None or refused.groups != now
 
     def refuse(self, block: str, groups: Iterable[TargetGroup], gone: int) -> None:
-        self.refused[block] = Refused(tuple(in_order(groups)), gone)
+        self.refused[block] = Refused(tuple(groups), gone)
 
     def tally(self, block: str) -> Tally:
         tally = self.tallies.get(block, Tally())
@@ -145,7 +156,7 @@ class Discovered:
         self, loaded: LoadedConfig, block: str, found: Mapping[str, Iterable[TargetGroup]], *, allow: bool
     ) -> Groups:
         if block in found:
-            return tuple(in_order(found[block]))
+            return tuple(found[block])
         if block in self.refused and (allow or may_delete_most(loaded, block)):
             return self.refused[block].groups
         return self.found.get(block, ())
@@ -207,6 +218,19 @@ async def _each(groups: Groups) -> AsyncIterator[dict[str, str]]:
                 await anyio.lowlevel.checkpoint()
 
 
+async def _differences(before: Groups, after: Groups) -> Differences:
+    if before is after:
+        return Differences((), ())
+    known = {group.source: group for group in before}
+    changed = []
+    for number, group in enumerate(after):
+        if known.pop(group.source, None) != group:
+            changed.append(group)
+        if number % GROUPS_A_STEP == 0:
+            await anyio.lowlevel.checkpoint()
+    return Differences(tuple(changed), tuple(known))
+
+
 async def _merge(
     block: str,
     groups: Groups,
@@ -222,7 +246,9 @@ async def _merge(
                 pass
             case str():
                 invalid += 1
-            case check if check.id in checks or len(checks) >= MOST_CHECKS:
+            case _ if len(checks) >= MOST_CHECKS:
+                invalid += 1
+            case check if check.id in checks:
                 duplicate += 1
             case check:
                 checks[check.id] = check

@@ -9,7 +9,6 @@ import pytest
 from watchbill.domain.discovery import (
     TargetGroup,
     check_labels,
-    differences,
     in_order,
     slug,
     targets_of,
@@ -55,12 +54,3 @@ def test_groups_stand_in_the_order_of_their_source() -> None:
 def test_a_target_s_labels_win_over_its_group_s() -> None:
     group = TargetGroup("f:0", ({"__address__": "a", "env": "dev"},), {"env": "prod", "zone": "eu"})
     assert list(targets_of(group)) == [{"__address__": "a", "env": "dev", "zone": "eu"}]
-
-
-def test_what_differs_is_told_by_group() -> None:
-    one, two, three = (TargetGroup(name, ({"__address__": name},), {}) for name in "abc")
-    changed = TargetGroup("b", ({"__address__": "other"},), {})
-    found = differences([one, two], [one, changed, three])
-    assert (found.changed, found.gone) == ((changed, three), ())
-    assert differences([one, two], [two]).gone == ("a",)
-    assert differences([one], [one]).changed == ()

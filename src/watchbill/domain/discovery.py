@@ -168,7 +168,7 @@ def check_labels(labels: Mapping[str, str]) -> dict[str, str]:
 
 
 def in_order(groups: Iterable[TargetGroup]) -> list[TargetGroup]:
-    """The same order whenever and however they were found: of equal ids the first stays."""
+    """By their names, numbers in them by their size: as files and lists have them."""
     return sorted(groups, key=lambda group: _natural(group.source))
 
 
@@ -192,12 +192,3 @@ class Differences:
 
     changed: tuple[TargetGroup, ...]
     gone: tuple[str, ...]
-
-
-def differences(before: Iterable[TargetGroup], after: Iterable[TargetGroup]) -> Differences:
-    known = {group.source: group for group in before}
-    now = {group.source: group for group in after}
-    return Differences(
-        tuple(group for source, group in now.items() if known.get(source) != group),
-        tuple(source for source in known if source not in now),
-    )
