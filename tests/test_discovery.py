@@ -119,8 +119,7 @@ class Stand:
         }
 
 
-def on_both(tmp_path: Path, test: Any) -> None:
-    """On trio's virtual clock, and on asyncio's real one where looks take no time."""
+def on_virtual_time(tmp_path: Path, test: Any) -> None:
 
     async def main() -> None:
         async with open_storage("memory:") as storage:
@@ -176,7 +175,7 @@ def test_only_the_targets_that_change_are_touched(tmp_path: Path) -> None:
             assert stand.said.of(TargetsApplied) == []
             assert numbers(app) == expect(targets=30)
 
-    on_both(tmp_path, test)
+    on_virtual_time(tmp_path, test)
 
 
 def test_a_source_that_is_down_keeps_its_targets_and_counts(tmp_path: Path) -> None:
@@ -196,7 +195,7 @@ def test_a_source_that_is_down_keeps_its_targets_and_counts(tmp_path: Path) -> N
             await stand.settle()
             assert stand.touched()["removed"] == ["hosts-b"]
 
-    on_both(tmp_path, test)
+    on_virtual_time(tmp_path, test)
 
 
 @pytest.mark.parametrize("gone", ["deleted", "empty"])
@@ -213,7 +212,7 @@ def test_a_deleted_file_or_an_empty_list_removes_the_checks(tmp_path: Path, gone
             assert stand.touched()["removed"] == ["hosts-a", "hosts-b"]
             assert dict(app.board.checks) == {}
 
-    on_both(tmp_path, test)
+    on_virtual_time(tmp_path, test)
 
 
 def many(first: int, last: int) -> list[str]:
@@ -239,7 +238,7 @@ def test_most_of_a_block_does_not_go_at_once_unless_that_is_allowed(tmp_path: Pa
             assert sorted(app.board.checks) == sorted(f"hosts-{name}" for name in many(13, 26))
             assert numbers(app) == expect(targets=13)
 
-    on_both(tmp_path, test)
+    on_virtual_time(tmp_path, test)
 
 
 async def found_in(stand: Stand) -> Any:
@@ -260,7 +259,7 @@ def test_what_was_refused_is_forgotten_where_the_source_has_its_targets_again(tm
             await app.bus.send(ReloadConfig("test", allow_mass_delete=True))
             assert len(app.board.checks) == 24
 
-    on_both(tmp_path, test)
+    on_virtual_time(tmp_path, test)
 
 
 @pytest.mark.parametrize("where", ["block", "limits"])
@@ -274,7 +273,7 @@ def test_a_block_that_allows_it_lets_all_go(tmp_path: Path, where: str) -> None:
             await stand.settle()
             assert numbers(app) == expect()
 
-    on_both(tmp_path, test)
+    on_virtual_time(tmp_path, test)
 
 
 def test_half_of_a_block_or_ten_of_it_go_unasked(tmp_path: Path) -> None:
@@ -287,7 +286,7 @@ def test_half_of_a_block_or_ten_of_it_go_unasked(tmp_path: Path) -> None:
                 await stand.settle()
                 assert numbers(app) == expect(targets=after)
 
-    on_both(tmp_path, test)
+    on_virtual_time(tmp_path, test)
 
 
 def test_a_restart_with_a_source_that_is_down_keeps_the_checks(tmp_path: Path) -> None:
@@ -309,7 +308,7 @@ def test_a_restart_with_a_source_that_is_down_keeps_the_checks(tmp_path: Path) -
         async with stand.open() as app:
             assert set(app.board.checks) == {"hosts-b"}
 
-    on_both(tmp_path, test)
+    on_virtual_time(tmp_path, test)
 
 
 def test_a_restart_with_most_of_the_targets_gone_keeps_them_too(tmp_path: Path) -> None:
@@ -322,7 +321,7 @@ def test_a_restart_with_most_of_the_targets_gone_keeps_them_too(tmp_path: Path) 
             await stand.settle()
             assert numbers(app) == expect(targets=24, kept_targets=24)
 
-    on_both(tmp_path, test)
+    on_virtual_time(tmp_path, test)
 
 
 def test_a_restart_with_another_template_applies_it_to_what_was_found(tmp_path: Path) -> None:
@@ -334,7 +333,7 @@ def test_a_restart_with_another_template_applies_it_to_what_was_found(tmp_path: 
         async with stand.open(config(tmp_path, blocks=BLOCK.replace("1h", "2h"))) as app:
             assert app.board.checks["hosts-a"].check.interval.total_seconds() == 7200
 
-    on_both(tmp_path, test)
+    on_virtual_time(tmp_path, test)
 
 
 def test_one_invalid_target_is_left_out_and_of_equal_ids_the_first_stays(tmp_path: Path) -> None:
@@ -353,7 +352,7 @@ def test_one_invalid_target_is_left_out_and_of_equal_ids_the_first_stays(tmp_pat
             assert app.board.checks["hosts-a"].check.labels["n"] == "first"
             assert numbers(app) == expect(targets=2, invalid=1, duplicate=2)
 
-    on_both(tmp_path, test)
+    on_virtual_time(tmp_path, test)
 
 
 def test_a_declared_check_stays_and_so_does_that_of_the_first_block(tmp_path: Path) -> None:
@@ -377,7 +376,7 @@ def test_a_declared_check_stays_and_so_does_that_of_the_first_block(tmp_path: Pa
             assert app.board.checks["hosts-b"].check.labels["by"] == "second"
             assert app.loaded.discovered == {"hosts-b": "other", "hosts-c": "other"}
 
-    on_both(tmp_path, test)
+    on_virtual_time(tmp_path, test)
 
 
 def test_a_reload_applies_the_new_template_in_one_step_with_everything_else(tmp_path: Path) -> None:
@@ -398,7 +397,7 @@ def test_a_reload_applies_the_new_template_in_one_step_with_everything_else(tmp_
             await app.bus.send(ReloadConfig("test"))
             assert stand.touched() == {"added": [], "changed": [], "removed": []}
 
-    on_both(tmp_path, test)
+    on_virtual_time(tmp_path, test)
 
 
 def test_a_block_that_is_taken_out_takes_its_checks_with_it_and_is_forgotten(tmp_path: Path) -> None:
@@ -418,7 +417,7 @@ def test_a_block_that_is_taken_out_takes_its_checks_with_it_and_is_forgotten(tmp
         async with stand.open(config(tmp_path)) as app:
             assert set(app.board.checks) == set()
 
-    on_both(tmp_path, test)
+    on_virtual_time(tmp_path, test)
 
 
 def test_a_block_taken_out_while_nobody_ran_is_forgotten(tmp_path: Path) -> None:
@@ -431,7 +430,7 @@ def test_a_block_taken_out_while_nobody_ran_is_forgotten(tmp_path: Path) -> None
             assert dict(app.board.checks) == {}
         assert (await stand.storage.opening("")).targets == {}
 
-    on_both(tmp_path, test)
+    on_virtual_time(tmp_path, test)
 
 
 def test_another_source_begins_with_what_the_one_before_had(tmp_path: Path) -> None:
@@ -445,8 +444,11 @@ def test_another_source_begins_with_what_the_one_before_had(tmp_path: Path) -> N
             assert set(app.board.checks) == {"hosts-a", "hosts-b"}
             await stand.settle()
             assert stand.touched() == {"added": ["hosts-c"], "changed": [], "removed": ["hosts-a"]}
+            stand.targets.hosts("nobody follows this file any more")
+            await stand.settle()
+            assert set(app.board.checks) == {"hosts-b", "hosts-c"}
 
-    on_both(tmp_path, test)
+    on_virtual_time(tmp_path, test)
 
 
 def test_two_sources_and_a_reload_at_once_go_one_after_the_other(tmp_path: Path) -> None:
@@ -476,7 +478,7 @@ def test_two_sources_and_a_reload_at_once_go_one_after_the_other(tmp_path: Path)
             assert app.board.checks["hosts-a"].check.interval.total_seconds() == 7200
             assert app.loaded.discovered == {"hosts-a": "hosts", "other-b": "other"}
 
-    on_both(tmp_path, test)
+    on_virtual_time(tmp_path, test)
 
 
 def test_checks_that_cannot_be_made_leave_everything_as_it_is(tmp_path: Path) -> None:
@@ -503,7 +505,7 @@ def test_checks_that_cannot_be_made_leave_everything_as_it_is(tmp_path: Path) ->
             await stand.settle()
             assert set(app.board.checks) == {"hosts-b"}
 
-    on_both(tmp_path, test)
+    on_virtual_time(tmp_path, test)
 
 
 def test_a_source_that_crashes_is_counted_and_begins_again(tmp_path: Path) -> None:
@@ -520,7 +522,7 @@ def test_a_source_that_crashes_is_counted_and_begins_again(tmp_path: Path) -> No
             await anyio.sleep(70)
             assert numbers(app) == expect(targets=1, failures_total=1)
 
-    on_both(tmp_path, test)
+    on_virtual_time(tmp_path, test)
 
 
 def test_history_keeps_what_changed_and_no_more(tmp_path: Path) -> None:
@@ -533,7 +535,7 @@ def test_history_keeps_what_changed_and_no_more(tmp_path: Path) -> None:
             [found] = stand.said.of(TargetsFound)
             assert ([group.source for group in found.changed], found.gone) == ([f"{FILE}:1"], (f"{FILE}:2",))
 
-    on_both(tmp_path, test)
+    on_virtual_time(tmp_path, test)
 
 
 def test_the_same_on_asyncio(tmp_path: Path) -> None:
@@ -550,3 +552,60 @@ def test_the_same_on_asyncio(tmp_path: Path) -> None:
                         await anyio.sleep(0.05)
 
     anyio.run(main)
+
+
+def test_only_targets_that_are_new_or_changed_are_made_checks_of(tmp_path: Path) -> None:
+    async def test(stand: Stand) -> None:
+        made: list[list[str]] = []
+
+        async def noted(function: Any, content: Sequence[bytes], *arguments: Any) -> Any:
+            if getattr(function, "__name__", "") == "make_checks":
+                made.append([target["__address__"] for target in arguments[1]])
+            return function(b"".join(content), *arguments)
+
+        stand.judge = noted
+        names = [f"h{number}" for number in range(120)]
+        stand.targets.hosts(*names)
+        async with stand.open() as app:
+            await stand.settle()
+            assert made == [names[:50], names[50:100], names[100:]]
+            made.clear()
+            stand.targets.hosts("new", *names[1:])
+            await stand.settle()
+            await app.bus.send(ReloadConfig("test"))
+            assert made == [["new"]]
+            assert len(app.board.checks) == 120
+
+    on_virtual_time(tmp_path, test)
+
+
+def test_a_template_that_makes_the_same_checks_touches_none(tmp_path: Path) -> None:
+    async def test(stand: Stand) -> None:
+        stand.targets.hosts("a", "b")
+        async with stand.open() as app:
+            await stand.settle()
+            before = dict(app.loaded.config.checks)
+            stand.file.content = config(
+                tmp_path, more="    relabel: [{target_label: __unused__, replacement: x}]\n"
+            )
+            await app.bus.send(ReloadConfig("test"))
+            assert all(app.loaded.config.checks[name] is check for name, check in before.items())
+
+    on_virtual_time(tmp_path, test)
+
+
+def test_a_restart_keeps_what_a_broken_file_had_and_follows_the_others(tmp_path: Path) -> None:
+    both = BLOCK.replace(FILE, f"{FILE}, /targets/other.json")
+
+    async def test(stand: Stand) -> None:
+        stand.targets.hosts("a", "b")
+        stand.targets.hosts("c", file="/targets/other.json")
+        async with stand.open(config(tmp_path, blocks=both)):
+            await stand.settle()
+        stand.targets.held[FILE] = "[{"
+        stand.targets.hosts("d", file="/targets/other.json")
+        async with stand.open(config(tmp_path, blocks=both)) as app:
+            await stand.settle()
+            assert set(app.board.checks) == {"hosts-a", "hosts-b", "hosts-d"}
+
+    on_virtual_time(tmp_path, test)

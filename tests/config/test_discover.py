@@ -173,14 +173,19 @@ def test_min_interval_holds_for_targets(tmp_path: Path) -> None:
 def test_files_are_read_with_the_configuration_and_not_for_a_target(tmp_path: Path) -> None:
     (tmp_path / "health.json").write_text('{"type": "object"}')
     (tmp_path / "token").write_text(SECRET)
-    text = PODS.replace("${TOKEN}", "${file:token}") + "      expect: {json_schema: health.json}\n"
+    (tmp_path / "ca.pem").write_text("-----BEGIN")
+    text = (
+        PODS.replace("${TOKEN}", "${file:token}")
+        + "      expect: {json_schema: health.json}\n      tls: {ca_file: ca.pem}\n"
+    )
     config = loaded(tmp_path, text, {})
-    assert {Path(file).name for file in config.files} == {"checks.yaml", "health.json", "token"}
-    (tmp_path / "health.json").unlink()
-    (tmp_path / "token").unlink()
+    assert {Path(file).name for file in config.files} == {"checks.yaml", "health.json", "token", "ca.pem"}
+    for name in ("health.json", "token", "ca.pem"):
+        (tmp_path / name).unlink()
     [check] = made(config, {"__address__": "a"})
     assert check.headers["Authorization"].get_secret_value() == f"Bearer {SECRET}"
     assert "object" in str(check.expect.json_schema)
+    assert check.tls.ca_file == str(tmp_path / "ca.pem")
 
 
 def test_a_template_is_another_where_anything_is_that_its_checks_hang_on(tmp_path: Path) -> None:

@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import json
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from threading import Thread
 from typing import Any
 
+import anyio.to_thread
 import pytest
 from pydantic import ValidationError
 
@@ -12,6 +15,8 @@ from tests.discovery.reports import Told, running
 from watchbill.discovery.http_sd import http_sd
 from watchbill.domain.discovery import HttpSd
 from watchbill.domain.results import Reason
+from watchbill.net import open_network
+from watchbill.net.http import HttpRequests
 from watchbill.ports import HttpError
 from watchbill.testing import FakeHttp, HttpReply, HttpRequest, judge_inline
 
@@ -100,3 +105,38 @@ async def test_credentials_are_sent(auth: dict[str, Any], header: str) -> None:
 def test_a_url_that_cannot_be_asked_is_refused(url: str) -> None:
     with pytest.raises(ValidationError):
         HttpSd.model_validate({"url": url})
+
+
+async def test_a_real_server_is_asked_over_a_real_connection() -> None:
+    """Up, broken, gone: what was found first stays."""
+    seen: list[str] = []
+
+    class Inventory(BaseHTTPRequestHandler):
+        def do_GET(self) -> None:
+            seen.append(self.headers["Authorization"])
+            body = json.dumps(GROUPS).encode() if len(seen) == 1 else b"<html>"
+            self.send_response(200)
+            self.send_header("Content-Type", "application/json")
+            self.send_header("Content-Length", str(len(body)))
+            self.end_headers()
+            self.wfile.write(body)
+
+        def log_message(self, *_: object) -> None:
+            return
+
+    server = ThreadingHTTPServer(("127.0.0.1", 0), Inventory)
+    Thread(target=server.serve_forever, kwargs={"poll_interval": 0.01}, daemon=True).start()
+    options = HttpSd.model_validate(
+        {"url": f"http://127.0.0.1:{server.server_port}/", "refresh": "10ms", "auth": {"bearer": "t0ken"}}
+    )
+    async with (
+        open_network() as network,
+        running(http_sd(options, http=HttpRequests(network), judge=judge_inline)) as told,
+    ):
+        await told.until(lambda: len(told.failures) > 0)
+        await anyio.to_thread.run_sync(server.shutdown)
+        server.server_close()
+        await told.until(lambda: "refused" in told.failures[-1])
+    assert told.addresses() == ["a:1"]
+    assert seen[0] == "Bearer t0ken"
+    assert "is not JSON" in told.failures[0]
