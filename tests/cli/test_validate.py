@@ -58,6 +58,7 @@ def test_a_valid_file_as_json(run: Run) -> None:
         "files": ["good.yaml"],
         "services": 1,
         "checks": {"http": 1, "icmp": 2, "tcp": 1},
+        "discover": [],
     }
 
 

@@ -28,6 +28,7 @@ from tests.fuzz.verdict import MOST_BYTES, MOST_SECONDS, Verdict
 from tests.proof import Claim
 from watchbill.config.fields import CHECK_MODELS, keys_of, model_in
 from watchbill.domain.config import Limits, MetricsOptions, StorageOptions
+from watchbill.domain.discovery import Discovery
 from watchbill.domain.fields import Service
 from watchbill.domain.objectives import Slo
 
@@ -107,6 +108,7 @@ def every_key() -> Iterator[str]:
         *CHECK_MODELS.values(),
         Service,
         Slo,
+        Discovery,
         StorageOptions,
         MetricsOptions,
         Limits,

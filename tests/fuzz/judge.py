@@ -31,6 +31,7 @@ from watchbill.config.fields import INTERNAL
 from watchbill.domain.checks import Check, target_of
 from watchbill.domain.config import Config, LoadedConfig
 from watchbill.domain.errors import ConfigError, WatchbillError
+from watchbill.domain.fields import CheckFields
 from watchbill.domain.plan import field_changes
 from watchbill.domain.specs import masked_spec, redactions, spec_from_masked, spec_of
 from watchbill.workers import parse
@@ -184,11 +185,15 @@ def _without_secrets(loaded: LoadedConfig, _: dict[str, Check], path: Path) -> I
 def _reached(value: Any) -> Iterator[str]:
     match value:
         case BaseModel():
-            for name in value.model_fields_set - INTERNAL:
+            hidden = INTERNAL if isinstance(value, CheckFields) else frozenset[str]()
+            for name in value.model_fields_set - hidden:
                 yield f"{type(value).__name__}.{type(value).model_fields[name].alias or name}"
                 yield from _reached(getattr(value, name))
         case dict():
             for item in value.values():
+                yield from _reached(item)
+        case list() | tuple():
+            for item in value:
                 yield from _reached(item)
         case _:
             return
@@ -197,6 +202,7 @@ def _reached(value: Any) -> Iterator[str]:
             *value.services.values(),
             *value.checks.values(),
             *value.slos.values(),
+            *value.discover.values(),
             value.storage,
             value.metrics,
             value.limits,

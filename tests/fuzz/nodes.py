@@ -51,6 +51,8 @@ SPECIAL: tuple[tuple[str, tuple[Any, ...]], ...] = (
     ("json", tuple({path: 1} for path in JSON_PATHS)), ("json_schema", SCHEMAS), ("labels", tuple({text: text} for text in ODD_TEXTS)),
     ("for_each", ({"a": []}, {"a": [{}]}, {"a": list(range(300)), "b": list(range(300))}, {"a": ["A b"]}, {"a": ["${TOKEN}"]}, {"a b": [1]}, {"a": ["x", "x"]}, {"a": [1.0, 1]}, {"a": ["${each.a}"]}, [])),
     ("moved", ({"a": "a"}, {"a": "b", "b": "a"}, {"gone": "${HOST}"}, {"shop-home": "db"}, {"gone": None}, {"Ä": "db"})),
+    ("relabel", ({"action": "keep", "regex": "("}, [{}], [{"target_label": "${1}", "replacement": "${TOKEN}"}], [{"action": "hashmod", "modulus": -1}], "x", [{"regex": PATTERNS[3]}] * 200)),
+    ("file_sd", ({"files": []}, {"files": ["../../etc/*.json"]}, {"files": ["${TOKEN}.json"]}, {"files": ["\x00.json"]}, {"refresh": "0s"}, [])),
     ("body", ({"matches": PATTERNS[3]}, {"matches": list(PATTERNS)}, "${LONG}")),
 )  # fmt: skip
 

@@ -133,8 +133,49 @@ def configuration(chance: Random) -> Documents:
         root["slos"] = {"shop": _objective(root["checks"], chance)}
     if chance.random() < 0.2:
         root["otlp"] = _export(chance)
+    if chance.random() < 0.3:
+        root["discover"] = {"pods": _block(chance)}
     _unclashed(root)
     return _spread(root, chance)
+
+
+RULES = (
+    {"source_labels": ["__meta_env"], "regex": "(prod|dev)", "action": "keep"},
+    {"source_labels": ["__address__"], "regex": "(.*):.*", "target_label": "host", "replacement": "${1}"},
+    {"regex": "__meta_label_(.+)", "action": "labelmap"},
+    {"source_labels": "a", "separator": "/", "target_label": "shard", "modulus": 7, "action": "hashmod"},
+)
+SOURCES = (
+    {"file_sd": {"files": ["targets/*.json", "a.yml"], "refresh": "1m"}},
+    {
+        "http_sd": {
+            "url": "https://127.0.0.1/targets", "refresh": "10s", "timeout": "5s", "headers": {"X-A": "b"}, "auth": {"bearer": "x"},
+            "tls": {"server_name": "localhost"},
+        }
+    },
+    {"dns_sd": {"names": ["_http._tcp.localhost"], "type": "SRV", "refresh": "1m", "resolver": "127.0.0.1:53"}},
+    {"dns_sd": {"names": ["localhost"], "type": "A", "port": 80}},
+    {"kubernetes_sd": {"role": "ingress", "namespaces": ["shop"], "own_namespace": True, "label_selector": "a=b"}},
+    {
+        "kubernetes_sd": {
+            "role": "probe", "field_selector": "metadata.name=a", "api_server": "https://127.0.0.1:6443", "token_file": "/run/token",
+            "tls": {"skip_verification": True},
+        }
+    },
+)  # fmt: skip
+
+
+def _block(chance: Random) -> dict[str, Any]:
+    template = check(chance)
+    template.pop("for_each", None)
+    block: dict[str, Any] = {**chance.choice(SOURCES), "check": template}
+    if chance.random() < 0.5:
+        block["relabel"] = chance.sample(RULES, chance.randint(1, 4))
+    if chance.random() < 0.3:
+        block["mass_delete"] = chance.choice(("allow", "refuse"))
+    if chance.random() < 0.3:
+        block["id"] = "${each.__address__}-${each.port:-80}"
+    return block
 
 
 def check(chance: Random) -> dict[str, Any]:

@@ -90,7 +90,8 @@ def _valid_text(path: str, loaded: LoadedConfig) -> str:
     checks = count(len(loaded.config.checks), "check") + (f" ({types})" if types else "")
     services = count(len(loaded.config.services), "service")
     files = count(len(loaded.files), "file")
-    return f"{plain(path)}: {paint('valid', 'green', bold=True)}: {checks}, {services}, {files}"
+    blocks = count(len(loaded.config.discover), "block") + " of discover, " if loaded.config.discover else ""
+    return f"{plain(path)}: {paint('valid', 'green', bold=True)}: {checks}, {blocks}{services}, {files}"
 
 
 def _valid_json(loaded: LoadedConfig) -> str:
@@ -102,5 +103,6 @@ def _valid_json(loaded: LoadedConfig) -> str:
         "files": list(loaded.files),
         "services": len(loaded.config.services),
         "checks": _types(loaded),
+        "discover": list(loaded.config.discover),
     }
     return json.dumps(answer, indent=2)
