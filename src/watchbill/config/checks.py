@@ -278,7 +278,9 @@ class Checks:
 
     def _refuse_each(self, path: str) -> None:
         if "${each." in path and self.section != "checks":  # elsewhere it has been said already
-            raise ValueError("a file is named without ${each...}: it is read together with the configuration")
+            raise ValueError(
+                "the name of a file cannot hold ${each...}: it is read with the configuration, before there are targets"
+            )
 
     def _too_often(self, check: CheckFields, at: Entry, path: str, plain: Plain) -> list[Problem]:
         declared = plain.found.get("interval")

@@ -77,12 +77,15 @@ class Relabel(Declared):
             raise declared_problem("action", f"`target_label` is missing; {self.action} needs it")
         if self.action in _TAKES_A_TARGET and not self._names_a_label():
             raise declared_problem(
-                "target_label", "target_label is letters, digits and underscores, and starts with no digit"
+                "target_label",
+                "target_label must be letters, digits and underscores, and start with no digit",
             )
         if self.action == "hashmod" and not self.modulus:
             raise declared_problem("action", "`modulus` is missing; hashmod needs one over 0")
         if self.action == "labelmap" and not _NAME_TEMPLATE.fullmatch(self.replacement):
-            raise declared_problem("replacement", "the replacement of labelmap is the name of a label")
+            raise declared_problem(
+                "replacement", "the replacement of labelmap must be the name of a label, such as $1"
+            )
         self._has_only("lowercase uppercase keepequal dropequal".split(), "replacement")
         self._has_only(_ONLY_COMPARES, "regex", "modulus", "separator")
         self._has_only(_ONLY_NAMES, "source_labels", "target_label", "modulus", "separator", "replacement")
