@@ -147,6 +147,23 @@ def test_a_file_that_is_cut_off_keeps_its_targets_and_a_lost_one_asks_first(watc
     watch.until("they are back", targets=20)
 
 
+def test_a_kill_and_a_source_that_is_broken_by_then_leave_the_targets(tmp_path: Path) -> None:
+    (tmp_path / "targets").mkdir()
+    (tmp_path / "checks.yaml").write_text(CONFIG.format())
+    with exporter(tmp_path / "checks.yaml", tmp_path / "run") as running:
+        watch = Watch(running, tmp_path)
+        watch.write([(n, "1") for n in range(3)])
+        watch.until("three hosts", targets=3)
+        running.until("it is committed", lambda: running.metrics()["watchbill_history_pending"] == 0)
+        running.process.kill()
+        running.process.wait()
+    (tmp_path / "targets" / "hosts.json").write_text("[{")
+    with exporter(tmp_path / "checks.yaml", tmp_path / "run") as running:
+        watch = Watch(running, tmp_path)
+        assert set(watch.checks()) == {"own", "host-0", "host-1", "host-2"}
+        watch.until("it was counted", failures_total=1, targets=3, last_success_timestamp_seconds=0)
+
+
 @needs_prometheus
 def test_prometheus_takes_our_checks_for_targets(watch: Watch, tmp_path: Path) -> None:
     job = {
@@ -170,3 +187,41 @@ def test_prometheus_takes_our_checks_for_targets(watch: Watch, tmp_path: Path) -
         "check": "host-7", "file": "hosts", "n": "7", "v": "1", "job": "", "instance": "",
     }  # fmt: skip
     assert {target["scrapeUrl"] for target in targets} == {"http://127.0.0.1:1/probe?target=127.0.0.1%3A9"}
+
+
+WRITTEN = '[{"targets": ["a:1"]}, {"targets": ["b:1"]}]'
+CASES = {
+    "deleted.json": (None, 0),
+    "list.json": ("[]", 0),
+    "null.json": ("null", 0),
+    "nothing.yml": ("", 0),
+    "broken.json": ("[{", 2),
+    "cut-off.yml": ("- targets: [a:1]\n", 1),
+    "label.json": ('[{"targets": ["a:1"]}, {"targets": ["b:1"], "labels": {"bad-name": "x"}}]', 2),
+    "more.json": ('[{"targets": ["a:1"], "more": 1}]', 2),
+    "twice.json": ('[{"targets": ["a:1", "a:1", "b:1"]}]', 2),
+}
+"""What a file holds in the end, and how many targets Prometheus has then; docs/discovery.md says where we differ."""
+
+
+@needs_prometheus
+def test_prometheus_does_what_the_page_says_of_it(tmp_path: Path) -> None:
+    files = {name: tmp_path / name for name in CASES}
+    for file in files.values():
+        file.write_text(WRITTEN)
+    jobs = [{"job_name": name, "file_sd_configs": [{"files": [str(file)]}]} for name, file in files.items()]
+    config = {"global": {"scrape_interval": "1h"}, "scrape_configs": jobs}
+    with open_prometheus(tmp_path / "prometheus", config=config) as prometheus:
+
+        def targets() -> dict[str, int]:
+            pools = [target["scrapePool"] for target in prometheus.targets()]
+            return {name: pools.count(name) for name in CASES}
+
+        eventually(lambda: set(targets().values()) == {2}, what="two targets each")
+        for name, (text, _) in CASES.items():
+            if text is None:
+                files[name].unlink()
+            else:
+                files[name].write_text(text)
+        expected = {name: count for name, (_, count) in CASES.items()}
+        eventually(lambda: targets() == expected, what=f"{expected}, got {targets()}", within_seconds=30)
