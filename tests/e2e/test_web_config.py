@@ -15,10 +15,12 @@ from typing import Any
 
 import bcrypt
 import pytest
+from click.testing import CliRunner
 
 from tests.exporter import Exporter, command, environment, exporter
 from tests.prometheus import Prometheus, eventually, needs_prometheus, open_prometheus
 from tests.web.certificates import Authority, Party, authority
+from watchbill.cli.main import cli
 
 CURL = shutil.which("curl")
 pytestmark = [pytest.mark.e2e, pytest.mark.skipif(CURL is None, reason="curl is not installed")]
@@ -274,19 +276,12 @@ def test_prometheus_goes_on_over_a_renewed_certificate_and_stops_over_a_changed_
 def _run(
     site: Site, *arguments: str, http: str = "", environ: dict[str, str] | None = None
 ) -> tuple[int, str]:
+    """A command of ours in this process: exit code and all it says."""
     file = site.folder / "http.yml"
     file.write_text(http)
-    line = command(*arguments, *(("--http.config.file", str(file)) if http else ()))
-    done = subprocess.run(
-        line,
-        check=False,
-        capture_output=True,
-        text=True,
-        timeout=60,
-        env=environment(environ),
-        cwd=site.folder,
-    )
-    return done.returncode, done.stdout + done.stderr
+    line = [*arguments, *(("--http.config.file", str(file)) if http else ())]
+    done = CliRunner().invoke(cli, line, env=environ, prog_name="watchbill")
+    return done.exit_code, done.output
 
 
 GOOD_HTTP = (
@@ -298,10 +293,10 @@ GOOD_HTTP = (
 @pytest.mark.parametrize(
     ("arguments", "said"),
     [
-        (("plan", "checks.yaml", "--against"), "no changes"),
+        (("plan", "{folder}/checks.yaml", "--against"), "no changes"),
         (("reload", "--server"), "reloaded: 0 added"),
         (("report", "--server"), "one"),
-        (("backup", "copy.duckdb", "--force", "--server"), "copy.duckdb"),
+        (("backup", "{folder}/copy.duckdb", "--force", "--server"), "copy.duckdb"),
     ],
     ids=["plan", "reload", "report", "backup"],
 )
@@ -312,7 +307,8 @@ def test_every_command_that_asks_an_exporter_is_let_in(
     url = site.url.replace(
         "localhost", "127.0.0.1"
     )  # another name than the certificate's: server_name says so
-    code, output = _run(site, *arguments, url, http=GOOD_HTTP)
+    line = [argument.format(folder=site.folder) for argument in arguments]
+    code, output = _run(site, *line, url, http=GOOD_HTTP)
     assert (code, said in output) == (0, True), output
     assert "open sesame" not in output
 
