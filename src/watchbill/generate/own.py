@@ -107,11 +107,21 @@ def _configuration(asked: Asked, digest: str) -> list[Alert]:
         description="The last reload failed; the configuration from before keeps running. `watchbill validate` lists every "
         "problem with file, line and column.",
     )
+    web = _own(
+        "WatchbillWebConfigReloadFailed",
+        f"min without ({_OTHER_PROCESS_LABELS}) (watchbill_web_config_last_reload_successful{_selected(asked)}) == 0",
+        TICKET,
+        max(MINUTE, 4 * asked.scrape_interval),
+        summary=f"Watchbill at {INSTANCE} refused its changed web configuration",
+        description="The file of --web.config.file, or a certificate that it names, is not good any more; what held before goes on "
+        "until the next start, which would fail. The log has every problem with file, line and column.",
+    )
     if not digest:
-        return [refused]
+        return [refused, web]
     other = _selected(asked, f"digest!={quoted(digest)}")
     return [
         refused,
+        web,
         _own(
             "WatchbillConfigMismatch",
             f"max without (digest, revision, {_OTHER_PROCESS_LABELS}) (watchbill_config_info{other}) == 1",

@@ -159,8 +159,9 @@ class _Own:
     def configuration(self, checks: Sequence[Check]) -> Trial:
         """Refused for three minutes and mended; another one for good; labels renamed for good."""
         step = self._asked.scrape_interval
-        refused, other, renamed = (
+        refused, web, other, renamed = (
             "WatchbillConfigReloadFailed",
+            "WatchbillWebConfigReloadFailed",
             "WatchbillConfigMismatch",
             "WatchbillLabelsRewritten",
         )
@@ -168,6 +169,7 @@ class _Own:
         world = self._world(40 * MINUTE)
         series = [
             world.own("watchbill_config_last_reload_successful", f"1x1 0x{failing} 1x{world.steps}"),
+            world.own("watchbill_web_config_last_reload_successful", f"1x1 0x{failing} 1x{world.steps}"),
             world.own("watchbill_config_info", world.steady(1), digest="another", revision="4f2a"),
         ]
         at, mended = self._until((failing + 1) * step), self._until((failing + 3) * step)
@@ -176,11 +178,13 @@ class _Own:
             if other in self._rules
             else at
         )
-        looks = [
-            Look(self._before(refused, 2 * step), refused),
-            Look(at, refused, [self._of_process(refused)]),
-            Look(mended, refused),
-        ]
+        looks = []
+        for each in (refused, web):
+            looks += [
+                Look(self._before(each, 2 * step), each),
+                Look(at, each, [self._of_process(each)]),
+                Look(mended, each),
+            ]
         if other in self._rules:
             looks.append(Look(self._before(other, timedelta()), other))
             looks.append(Look(late, other, [self._of_process(other)]))
