@@ -113,6 +113,7 @@ OF_ITSELF = (
     Mutation("any configuration will do", "WatchbillConfigMismatch", expression("digest!=", "digest=")),
     Mutation("a wait shorter than a rollout", "WatchbillConfigMismatch", hold("5m")),
     Mutation("success rings", "WatchbillConfigReloadFailed", expression("== 0", "== 1")),
+    Mutation("a good web configuration rings", "WatchbillWebConfigReloadFailed", expression("== 0", "== 1")),
     Mutation("another label", "WatchbillLabelsRewritten", expression("exported_service", "exported_job")),
     Mutation("another threshold", "WatchbillCoverageLow", expression("< 0.95", "< 0.99")),
     Mutation("a threshold that is too low", "WatchbillCoverageLow", expression("< 0.95", "< 0.85")),
