@@ -15,7 +15,14 @@ import structlog
 
 from watchbill.domain.checks import Check
 from watchbill.domain.config import LoadedConfig
-from watchbill.domain.discovery import ADDRESS, Differences, TargetGroup, Template, targets_of
+from watchbill.domain.discovery import (
+    ADDRESS,
+    Differences,
+    TargetGroup,
+    Template,
+    targets_of,
+    without_credentials,
+)
 from watchbill.domain.errors import WatchbillError
 from watchbill.domain.messages import TargetsFound
 from watchbill.domain.plan import MASS_DELETE_FLOOR, Plan
@@ -186,7 +193,7 @@ class Discovered:
             for (labels, target), answer in zip(step, answers, strict=True):
                 made[labels] = _as_it_runs(answer, running)
                 if isinstance(answer, str):
-                    problems.append((block, target.get(ADDRESS, ""), answer))
+                    problems.append((block, without_credentials(target.get(ADDRESS, "")), answer))
         return made
 
 

@@ -135,6 +135,13 @@ def test_an_id_of_one_s_own_is_brought_into_form(tmp_path: Path) -> None:
     assert check.id == "x-shop-web-a-1"
 
 
+def test_credentials_in_an_address_are_no_part_of_an_id(tmp_path: Path) -> None:
+    text = PODS.replace('"https://${each.__address__}/${each.path:-healthz}"', '"${each.__address__}"')
+    [check] = made(loaded(tmp_path, text), {"__address__": "https://me:hunter2@shop.example/a"})
+    assert (check.id, check.url) == ("pods-https---shop.example-a", "https://shop.example/a")
+    assert "hunter2" not in json.dumps(masked_spec(check), default=str)
+
+
 def test_numbers_and_durations_come_from_labels(tmp_path: Path) -> None:
     text = """
 version: 1

@@ -196,6 +196,24 @@ async def test_a_folder_that_cannot_be_looked_at_keeps_everything_and_is_told_on
     assert len((await source.look()).all_found) == 2
 
 
+async def test_what_is_written_while_it_is_read_is_read_again() -> None:
+    files = FakeFiles({"/t/a.json": groups("a:1", "a:2")})
+    source = Looking(("/t/*.json",), files=files)
+    await source.look()
+    whole = groups("a:3", "a:4")
+
+    class Torn(FakeFiles):
+        async def read(self, path: str, most: int) -> bytes:
+            seen, self.held[path] = self.held[path], whole
+            return seen.encode()
+
+    source.following.files = Torn({"/t/a.json": groups("a:3")})
+    told = await source.look(3)
+    assert told.addresses() == ["a:1", "a:2"]
+    assert (await source.look(2)).addresses() == ["a:3", "a:4"]
+    assert told.failures == []
+
+
 async def test_a_file_that_cannot_be_read_keeps_its_targets() -> None:
     files = FakeFiles({"/t/a.json": groups("a:1"), "/t/b.json": groups("b:1")})
     source = Looking(("/t/*.json",), files=files)

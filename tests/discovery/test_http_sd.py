@@ -101,6 +101,23 @@ async def test_credentials_are_sent(auth: dict[str, Any], header: str) -> None:
     assert (request.headers["Authorization"], request.headers["X-Team"]) == (header, "shop")
 
 
+@pytest.mark.parametrize(("headers", "followed"), [({}, True), ({"X-Api-Key": "secret"}, False)])
+async def test_a_redirect_is_followed_where_it_shows_no_header_to_others(
+    headers: dict[str, str], followed: bool
+) -> None:
+    class Noted(FakeHttp):
+        def open(self, method: str, url: str, **options: Any) -> Any:
+            asked_for.append(options["follow_redirects"])
+            return super().open(method, url, **options)
+
+    asked_for: list[bool] = []
+    http = Noted(lambda _: reply())
+    options = HttpSd.model_validate({"url": URL, "headers": headers})
+    async with running(http_sd(options, http=http, judge=judge_inline)) as told:
+        await told.until(lambda: bool(told.all_found))
+    assert asked_for == [followed]
+
+
 @pytest.mark.parametrize("url", ["ftp://a.example/", "https://", "https://me:pass@a.example/", "a.example"])
 def test_a_url_that_cannot_be_asked_is_refused(url: str) -> None:
     with pytest.raises(ValidationError):

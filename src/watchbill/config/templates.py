@@ -22,7 +22,7 @@ from watchbill.config.mistakes import KEY_RULES
 from watchbill.config.nodes import Entry, Node, Source, shown_key
 from watchbill.config.plain import verbatim
 from watchbill.domain.checks import Check
-from watchbill.domain.discovery import ADDRESS, Discovery, Template, check_labels, slug
+from watchbill.domain.discovery import ADDRESS, Discovery, Template, check_labels, slug, without_credentials
 from watchbill.domain.fields import LABEL_PATTERN, LONGEST_LABEL, LONGEST_LABEL_NAME, MOST_LABELS
 from watchbill.domain.relabelling import Relabel, relabelled
 
@@ -113,7 +113,7 @@ class Kept:
         own = check_labels(labels)
         if problem := _unfit(own):
             return problem
-        check_id = slug(text.value) if self.id else slug(f"{self.block}-{address}")
+        check_id = slug(text.value) if self.id else slug(f"{self.block}-{without_credentials(address or '')}")
         checks = self._checks(values)
         model = CHECK_MODELS[_type_of(self.entry)]
         expanded = Expanded(check_id, each, self.entry.key, own)

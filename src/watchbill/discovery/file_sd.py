@@ -97,6 +97,11 @@ class _Following:
         form = "json" if path.lower().endswith(".json") else "yaml"
         try:
             content = await self.files.read(path, MOST_BYTES)
+            if (await self.files.look((path,))).get(path) != state:
+                del self.read[
+                    path
+                ]  # it was written to while it was read: when it stands still, it is read again
+                return False
             found = await self.judge(
                 partial(read_groups, form=form, labels={FILE_LABEL: path}), [content], path
             )

@@ -43,7 +43,8 @@ async def _asked(declared: HttpSd, http: HttpClient, judge: Judge) -> tuple[Targ
         headers=_headers(declared),
         timeout_seconds=declared.timeout.total_seconds(),
         tls=declared.tls,
-        follow_redirects=True,
+        # A redirect to another origin keeps a header that only the user knows to be a secret.
+        follow_redirects=not declared.headers,
     ) as answer:
         if answer.status != 200:
             raise _NoAnswerError(f"the answer must be 200, got {answer.status}")

@@ -147,6 +147,7 @@ class Discovery(Declared):
 
 LONGEST_ID = 200
 _NOT_IN_AN_ID = re.compile(r"[^a-z0-9._-]")
+_USERINFO = re.compile(r"^([A-Za-z][A-Za-z0-9+.-]*://|)[^/?#]*@")
 _NUMBERS = re.compile(r"(\d+)")
 
 
@@ -156,6 +157,11 @@ def slug(text: str) -> str:
     if len(text) <= LONGEST_ID:
         return text
     return f"{text[: LONGEST_ID - 17]}-{blake2b(text.encode(), digest_size=8).hexdigest()}"
+
+
+def without_credentials(address: str) -> str:
+    """An address as it can be shown, and be part of an id."""
+    return _USERINFO.sub(r"\1", address)
 
 
 def check_labels(labels: Mapping[str, str]) -> dict[str, str]:
