@@ -27,6 +27,7 @@ HEAD_BYTES, BLOCK_BYTES = 12 << 10, 256 << 10
 KINDS = (
     "log", "GET /metrics", "GET /api/v1/checks ", "GET /api/v1/config ", "GET / ", "plan", "probe", "reload", "rejected reload",
     "table", "parquet", "copy's table", "copy's parquet", "environment of worker", "errors of the loader", "validate",
+    "tests of rules",
 )  # fmt: skip
 """Beginnings of the outputs that must show what is no secret."""
 
@@ -206,6 +207,8 @@ def _commands(run: Run, *, full: bool) -> dict[str, bytes]:
     commands = {
         "plan against the exporter": ["plan", str(other), "--against", server],
         "probe": ["probe", config, "--format", "json"],
+        "rules": ["generate", "rules", config],
+        "tests of rules": ["generate", "rule-tests", config],
     }
     if full:
         commands["report"] = ["report", "--server", server]
