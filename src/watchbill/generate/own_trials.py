@@ -94,7 +94,8 @@ def own_trials(rules: Iterable[Alert], checks: Sequence[Check], asked: Asked, *,
     return [
         tests.down(),
         tests.absent(),
-        tests.configuration(checks),
+        tests.configuration(),
+        tests.renamed(checks),
         tests.coverage(checks),
         tests.history_and_process(),
     ]
@@ -156,54 +157,45 @@ class _Own:
         ]
         return Trial("an exporter whose target is gone is absent", step, series, looks)
 
-    def configuration(self, checks: Sequence[Check]) -> Trial:
-        """Refused for three minutes and mended; another one for good; labels renamed for good."""
-        step = self._asked.scrape_interval
-        refused, web, other, renamed = (
-            "WatchbillConfigReloadFailed",
-            "WatchbillWebConfigReloadFailed",
-            "WatchbillConfigMismatch",
-            "WatchbillLabelsRewritten",
-        )
-        failing = ceil(self._rules[refused].hold / step) + 4
+    def configuration(self) -> Trial:
+        """Refused for a while and mended; another one for good."""
+        step, other = self._asked.scrape_interval, "WatchbillConfigMismatch"
+        refusals = {
+            "WatchbillConfigReloadFailed": "watchbill_config_last_reload_successful",
+            "WatchbillWebConfigReloadFailed": "watchbill_web_config_last_reload_successful",
+        }
+        failing = 4 + max(ceil(self._rules[name].hold / step) for name in refusals)
         world = self._world(40 * MINUTE)
-        series = [
-            world.own("watchbill_config_last_reload_successful", f"1x1 0x{failing} 1x{world.steps}"),
-            world.own("watchbill_web_config_last_reload_successful", f"1x1 0x{failing} 1x{world.steps}"),
-            world.own("watchbill_config_info", world.steady(1), digest="another", revision="4f2a"),
-        ]
-        at, mended = self._until((failing + 1) * step), self._until((failing + 3) * step)
-        late = (
-            self._until(self._rules[other].hold) + self._asked.evaluation_interval
-            if other in self._rules
-            else at
-        )
+        series = [world.own("watchbill_config_info", world.steady(1), digest="another", revision="4f2a")]
         looks = []
-        for each in (refused, web):
+        for name, metric in refusals.items():
+            series.append(world.own(metric, f"1x1 0x{failing} 1x{world.steps}"))
             looks += [
-                Look(self._before(each, 2 * step), each),
-                Look(at, each, [self._of_process(each)]),
-                Look(mended, each),
+                Look(self._before(name, 2 * step), name),
+                Look(self._until((failing + 1) * step), name, [self._of_process(name)]),
+                Look(self._until((failing + 3) * step), name),
             ]
         if other in self._rules:
-            looks.append(Look(self._before(other, timedelta()), other))
-            looks.append(Look(late, other, [self._of_process(other)]))
-        if checks:
-            series += [
-                world.of(
-                    check,
-                    "watchbill_check_info",
-                    world.steady(1),
-                    service="watchbill",
-                    exported_service="shop",
-                )
-                for check in checks[:2]
+            late = self._until(self._rules[other].hold) + self._asked.evaluation_interval
+            looks += [
+                Look(self._before(other, timedelta()), other),
+                Look(late, other, [self._of_process(other)]),
             ]
-            labels = {"job": self._job(), "namespace": "monitoring"}
-            texts = {NUMBER: f"{len(checks[:2])}"}
-            looks.append(Look(self._before(renamed, timedelta()), renamed))
-            looks.append(Look(late, renamed, [self._fires(renamed, labels, texts)]))
-        return Trial("a refused or another configuration rings, and renamed labels", step, series, looks)
+        return Trial("a refused configuration rings, and one that is not the rules'", step, series, looks)
+
+    def renamed(self, checks: Sequence[Check]) -> Trial:
+        """As where service discovery attaches a service, and the scrape does not honour the exporter's."""
+        step, name = self._asked.scrape_interval, "WatchbillLabelsRewritten"
+        at = self._until(self._rules[name].hold) + self._asked.evaluation_interval
+        world = self._world(at)
+        attached = {"service": "watchbill", "exported_service": "shop"}
+        series = [
+            world.of(check, "watchbill_check_info", world.steady(1), **attached) for check in checks[:2]
+        ]
+        labels = {"job": self._job(), "namespace": "monitoring"}
+        fires = [self._fires(name, labels, {NUMBER: f"{len(series)}"})] if series else []
+        looks = [Look(self._before(name, timedelta()), name), Look(at, name, fires)]
+        return Trial("labels that the scrape renames ring", step, series, looks)
 
     def coverage(self, checks: Sequence[Check]) -> Trial:
         """Nine tenths at one place, 96 of 100 at another; an own error here, a failing target there."""

@@ -51,12 +51,12 @@ class Group:
 
 def rule_file(groups: Sequence[Group], *, head: str = "") -> str:
     """The text of a file that ``rule_files`` names. ``head``: comment lines, each with its ``#``."""
-    return head + _text(_groups(groups))
+    return head + yaml_text(_groups(groups))
 
 
 def prometheus_rule(groups: Sequence[Group], *, name: str, labels: Mapping[str, str], head: str = "") -> str:
     """The same as a ``PrometheusRule`` object for the Prometheus operator."""
-    return head + _text(
+    return head + yaml_text(
         {
             "apiVersion": "monitoring.coreos.com/v1",
             "kind": "PrometheusRule",
@@ -99,7 +99,8 @@ def _block(dumper: yaml.SafeDumper, text: str) -> yaml.Node:
 _Dumper.add_representer(str, _block)
 
 
-def _text(document: Mapping[str, Any]) -> str:
+def yaml_text(document: Mapping[str, Any]) -> str:
+    """As people write it: keys in their order, long lines folded, several lines as a block."""
     return yaml.dump(
         dict(document), Dumper=_Dumper, sort_keys=False, allow_unicode=True, width=LINE_CHARACTERS
     )

@@ -9,7 +9,7 @@ from typing import Any
 
 from watchbill.domain.units import format_duration
 from watchbill.generate.promql import braces
-from watchbill.generate.rules import _text as yaml_text
+from watchbill.generate.rules import yaml_text
 
 
 @dataclass(frozen=True, slots=True)
