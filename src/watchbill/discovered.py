@@ -122,10 +122,10 @@ class Discovered:
                 await self._expanded(block, template, groups[block], running, problems),
             )
             tallies[block] = await _merge(block, groups[block], made[block][1], checks, origins)
-        config = loaded.config.model_copy(update={"checks": checks})
-        return Whole(
-            replace(loaded, config=config, discovered=origins), groups, made, tallies, changes, problems
-        )
+        if loaded.templates:  # without blocks it is whole as it is
+            config = loaded.config.model_copy(update={"checks": checks})
+            loaded = replace(loaded, config=config, discovered=origins)
+        return Whole(loaded, groups, made, tallies, changes, problems)
 
     def adopt(self, whole: Whole, at: Instant) -> list[TargetsFound]:
         """What holds now, and for history how it differs from before."""
