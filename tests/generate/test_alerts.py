@@ -175,6 +175,20 @@ def test_alerts_on_what_is_discovered_pass_their_tests(tmp_path: Path) -> None:
     assert "SUCCESS" in promtool.test(texts, tmp_path)
 
 
+@needs_promtool
+@pytest.mark.e2e
+def test_what_people_declare_is_no_template(tmp_path: Path) -> None:
+    text = """\
+version: 1
+services: {shop: {owner: "the \\"{{team}}\\"", runbook: "https://wiki.example/{{page}}?a=1"}}
+checks: {one: {type: tcp, host: x.example, port: 1, service: shop, labels: {note: "{{ $labels }}"}}}
+"""
+    texts = generated(loaded(text, tmp_path), asked(MINUTE, only=frozenset({"check"})))
+    assert "SUCCESS" in promtool.check(texts, tmp_path)
+    assert "SUCCESS" in promtool.test(texts, tmp_path)
+    assert 'owner: the "{{team}}"' in texts.tests
+
+
 def test_every_alert_is_tested_ringing_and_nothing_rings_where_all_is_well(many: LoadedConfig) -> None:
     tests = [
         yaml.safe_load(generated(many, asked(MINUTE), slow=slow).tests)["tests"] for slow in (False, True)

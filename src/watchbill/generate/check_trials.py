@@ -98,7 +98,7 @@ def _hard_down(downs: Sequence[Ruled], asked: Asked) -> Trial:
     world = World(asked, step, begins + longest)
     series, queries = [], []
     for ruled in downs:
-        labels = {"service": "", "owner": "", **ruled.alert.labels}
+        labels = {"service": "", "owner": "", **filled(ruled.alert.labels, {})}
         chosen = braces({"alertname": ruled.alert.alert, "alertstate": "firing", **labels})
         rings = begins + _until(ruled.alert.hold, asked.evaluation_interval)
         count = f"count(ALERTS{chosen}) or vector(0)"

@@ -30,6 +30,7 @@ from watchbill.generate.texts import (
     TYPE,
     said,
     span,
+    verbatim,
 )
 
 SEVERITIES = ("critical", "warning", "info")
@@ -55,7 +56,7 @@ class Watched:
 
     def labels(self, severity: str, **more: str) -> dict[str, str]:
         whose = {"service": self.service, "owner": self.owner}
-        known = {name: value for name, value in whose.items() if value} | {"severity": severity}
+        known = {name: verbatim(value) for name, value in whose.items() if value} | {"severity": severity}
         return known | more if self.checks else known
 
     @property

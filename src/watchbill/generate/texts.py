@@ -30,6 +30,14 @@ SPAN = "{{ $value | humanizeDuration }}"
 NUMBER = "{{ $value | humanize }}"
 
 
+_BRACES = '{{ "{{" }}'
+
+
+def verbatim(text: str) -> str:
+    """What somebody declared, so that Prometheus fills in nothing there."""
+    return text.replace("{{", _BRACES)
+
+
 def said(
     alert: str, summary: str, description: str, *, runbook: str = "", dashboard: str = ""
 ) -> dict[str, str]:
@@ -37,7 +45,7 @@ def said(
     texts = {
         "summary": summary,
         "description": description,
-        "runbook_url": runbook or f"{DOCS}#{alert.lower()}",
+        "runbook_url": verbatim(runbook) or f"{DOCS}#{alert.lower()}",
     }
     return texts | ({"dashboard_url": dashboard} if dashboard else {})
 
@@ -45,7 +53,7 @@ def said(
 def filled(texts: Mapping[str, str], values: Mapping[str, str]) -> dict[str, str]:
     """The annotations with ``values`` in the place of the pieces that they are keyed by."""
     found = dict(texts)
-    for piece, value in values.items():
+    for piece, value in {**values, _BRACES: "{{"}.items():
         found = {name: text.replace(piece, value) for name, text in found.items()}
     return found
 

@@ -14,6 +14,7 @@ from watchbill.domain.errors import WatchbillError
 from watchbill.domain.results import Reason
 from watchbill.generate.asked import PROCESS_LABELS, Asked
 from watchbill.generate.checks import ahead_of, shows_certificate
+from watchbill.generate.texts import filled
 from watchbill.generate.trials import Firing, Series
 
 INSTANCE = "10.0.0.7:9876"
@@ -113,7 +114,7 @@ def kept(series: Series, labels: Mapping[str, str]) -> dict[str, str]:
 
 
 def firing(labels: Mapping[str, str], annotations: Mapping[str, str]) -> Firing:
-    return Firing(dict(sorted(labels.items())), annotations)
+    return Firing(dict(sorted(filled(labels, {}).items())), annotations)
 
 
 def human_span(length: timedelta) -> str:
