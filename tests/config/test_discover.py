@@ -100,6 +100,8 @@ def test_a_secret_is_shown_by_its_reference(tmp_path: Path) -> None:
         ({"__address__": "-"}, "a host is a name or an IP address"),
         ({"__address__": "a:1", "bad.name": "x"}, "`bad.name` cannot be a label: a label is letters, digits and underscores, and starts with no digit"),
         ({"__address__": "a:1", "path": "\0"}, "the label `path` is not text"),
+        ({"__address__": "a:1", "note": "\ud800"}, "the label `note` is not text"),
+        ({"__address__": "a:1", "note": "\0"}, "the label `note` is not text"),
         ({"__address__": "a:1", "note": "x" * 1001}, "the label `note` has more than 1000 characters"),
         ({"__address__": "169.254.169.254"}, ""),
     ],

@@ -209,7 +209,7 @@ class Values:
         if value is None:
             problem = f"the environment variable {_short(name)} is not set; set it, or give a default: ${{{_short(name)}:-...}}"
             return self._missing(token, reference, secret, problem)
-        if not _storable(value):
+        if not storable(value):
             return _broken(token, f"the environment variable {_short(name)} is not UTF-8 text", secret=secret)
         return Part(value, reference, secret)
 
@@ -220,7 +220,7 @@ class Values:
             return self._missing(token, token, True, f"the file of {_short(token)} {error}")
         except UnicodeDecodeError:
             return _broken(token, f"the file of {_short(token)} is not UTF-8 text", secret=True)
-        if not _storable(text):
+        if not storable(text):
             return _broken(token, f"the file of {_short(token)} holds a NUL character", secret=True)
         text = text.removesuffix("\n").removesuffix("\r") if text.endswith("\n") else text
         return Part(text, token, True)
@@ -253,7 +253,7 @@ def _label(token: str, name: str, default: str | None, labels: Labels) -> Part:
     value = labels.get(name) or default
     if value is None:
         return _broken(token, f"the target has no label {shown_key(name)}")
-    return Part(value) if _storable(value) else _broken(token, f"the label {shown_key(name)} is not text")
+    return Part(value) if storable(value) else _broken(token, f"the label {shown_key(name)} is not text")
 
 
 def _not_closed(token: str, rest: str) -> Part:
@@ -277,7 +277,7 @@ def _broken(token: str, problem: str, *, secret: bool = False) -> Part:
     return Part(token, token, secret, problem, resolved=False)
 
 
-def _storable(text: str) -> bool:
+def storable(text: str) -> bool:
     return "\0" not in text and not any("\ud800" <= character <= "\udfff" for character in text)
 
 

@@ -17,7 +17,7 @@ from watchbill.config.checks import Checks
 from watchbill.config.documents import Sections
 from watchbill.config.expansion import Expanded
 from watchbill.config.fields import CHECK_MODELS
-from watchbill.config.interpolation import Labels, Part, Values, mentioned
+from watchbill.config.interpolation import Labels, Part, Values, mentioned, storable
 from watchbill.config.mistakes import KEY_RULES
 from watchbill.config.nodes import Entry, Node, Source, shown_key
 from watchbill.config.plain import verbatim
@@ -161,6 +161,8 @@ def _unfit(labels: Mapping[str, str]) -> str:
     for name, text in labels.items():
         if len(name) > LONGEST_LABEL_NAME or not re.fullmatch(LABEL_PATTERN, name):
             return f"{shown_key(name)} cannot be a label: {KEY_RULES['labels']}; rename or drop it by a rule"
+        if not storable(text):
+            return f"the label {shown_key(name)} is not text"
         if len(text) > LONGEST_LABEL:
             return f"the label {shown_key(name)} has more than {LONGEST_LABEL} characters; drop it by a rule"
     return f"more than {MOST_LABELS} labels; drop some by a rule" if len(labels) > MOST_LABELS else ""

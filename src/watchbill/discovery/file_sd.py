@@ -13,7 +13,7 @@ from functools import partial
 
 import anyio
 
-from watchbill.discovery.formats import read_groups
+from watchbill.discovery.formats import NoGroupsError, groups_in
 from watchbill.discovery.sources import Report, Source
 from watchbill.domain.discovery import FileSd, TargetGroup
 from watchbill.ports import Files, FilesError, Judge, UnjudgedError
@@ -102,14 +102,13 @@ class _Following:
                     path
                 ]  # it was written to while it was read: when it stands still, it is read again
                 return False
-            found = await self.judge(
-                partial(read_groups, form=form, labels={FILE_LABEL: path}), [content], path
+            self.groups[path] = await groups_in(
+                content, path, form=form, labels={FILE_LABEL: path}, judge=self.judge
             )
-        except (FilesError, UnjudgedError) as error:
-            self.report.failed(f"{path}: {error}" if isinstance(error, UnjudgedError) else str(error))
+        except UnjudgedError as error:
+            self.report.failed(f"{path}: {error}")
             return False
-        if isinstance(found, str):
-            self.report.failed(found)
+        except (FilesError, NoGroupsError) as error:
+            self.report.failed(str(error))
             return False
-        self.groups[path] = found
         return True

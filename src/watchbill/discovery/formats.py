@@ -4,17 +4,54 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
+from functools import partial
 from typing import Any
 
+import anyio.lowlevel
 import yaml
 
 from watchbill.domain.discovery import ADDRESS, TargetGroup
+from watchbill.ports import Judge
 
 MOST_TARGETS = 50_000
+GROUPS_A_SLICE = 200
 MOST_LABELS = 200
 """Of a group."""
 MOST_CHARACTERS = 16_384
 """Of a name, a value or an address."""
+
+
+class NoGroupsError(Exception):
+    """It is no list of target groups; its text says why in one line."""
+
+
+async def groups_in(
+    content: bytes, source: str, *, form: str, labels: Mapping[str, str], judge: Judge
+) -> tuple[TargetGroup, ...]:
+    """The groups, read aside and unpacked a few at a time: ten thousand at once would hold the event loop.
+
+    :raises NoGroupsError: it is no list of groups.
+    :raises UnjudgedError: it could not be read.
+    """
+    slices = await judge(partial(sliced_groups, form=form, labels=labels), [content], source)
+    if isinstance(slices, str):
+        raise NoGroupsError(slices)
+    groups: list[TargetGroup] = []
+    for text in slices:
+        groups += [TargetGroup(name, tuple(targets), own) for name, targets, own in json.loads(text)]
+        await anyio.lowlevel.checkpoint()
+    return tuple(groups)
+
+
+def sliced_groups(content: bytes, source: str, *, form: str, labels: Mapping[str, str]) -> list[str] | str:
+    """What :func:`read_groups` says, as JSON of so many groups each."""
+    groups = read_groups(content, source, form=form, labels=labels)
+    if isinstance(groups, str):
+        return groups
+    plain = [[group.source, group.targets, group.labels] for group in groups]
+    return [
+        json.dumps(plain[start : start + GROUPS_A_SLICE]) for start in range(0, len(plain), GROUPS_A_SLICE)
+    ]
 
 
 def read_groups(

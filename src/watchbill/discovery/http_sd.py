@@ -8,7 +8,7 @@ from functools import partial
 
 import anyio
 
-from watchbill.discovery.formats import read_groups
+from watchbill.discovery.formats import NoGroupsError, groups_in
 from watchbill.discovery.sources import Report, Source
 from watchbill.domain.discovery import HttpSd, TargetGroup
 from watchbill.ports import HttpClient, HttpError, Judge, UnjudgedError
@@ -26,17 +26,13 @@ async def _follow(declared: HttpSd, http: HttpClient, judge: Judge, report: Repo
     while True:
         try:
             report.found(await _asked(declared, http, judge))
-        except (HttpError, UnjudgedError, _NoAnswerError) as error:
+        except (HttpError, UnjudgedError, NoGroupsError) as error:
             report.failed(str(error))
         await anyio.sleep(declared.refresh.total_seconds())
 
 
-class _NoAnswerError(Exception):
-    """What came is no list of targets; its text says why."""
-
-
 async def _asked(declared: HttpSd, http: HttpClient, judge: Judge) -> tuple[TargetGroup, ...]:
-    """:raises HttpError, UnjudgedError, _NoAnswerError: there is no answer."""
+    """:raises HttpError, UnjudgedError, NoGroupsError: there is no answer."""
     async with http.open(
         "GET",
         declared.url,
@@ -47,16 +43,13 @@ async def _asked(declared: HttpSd, http: HttpClient, judge: Judge) -> tuple[Targ
         follow_redirects=not declared.headers,
     ) as answer:
         if answer.status != 200:
-            raise _NoAnswerError(f"the answer must be 200, got {answer.status}")
+            raise NoGroupsError(f"the answer must be 200, got {answer.status}")
         kind = answer.headers.get("content-type", "")
         if not _JSON.fullmatch(kind.strip()):
-            raise _NoAnswerError("the answer must be of the type application/json")
+            raise NoGroupsError("the answer must be of the type application/json")
         content = await answer.read(MOST_BYTES)
-    read = partial(read_groups, form="json", labels={URL_LABEL: declared.url})
-    found = await judge(read, [content], declared.url)
-    if isinstance(found, str):
-        raise _NoAnswerError(found)
-    return found
+    labels = {URL_LABEL: declared.url}
+    return await groups_in(content, declared.url, form="json", labels=labels, judge=judge)
 
 
 def _headers(declared: HttpSd) -> dict[str, str]:
