@@ -142,14 +142,13 @@ class Discovered:
         self.found, self._made, self.tallies = whole.found, whole.made, whole.tallies
         return events
 
-    def is_news(self, block: str, groups: Iterable[TargetGroup]) -> bool:
+    async def is_news(self, block: str, groups: Sequence[TargetGroup]) -> bool:
         """Whether there is anything to do: it is not what holds, nor what was refused the last time."""
-        now = tuple(groups)
-        if now == self.found.get(block):
+        found, refused = self.found.get(block), self.refused.get(block)
+        if found is not None and await _equal(found, groups):
             self.refused.pop(block, None)
             return False
-        refused = self.refused.get(block)
-        return refused is None or refused.groups != now
+        return refused is None or not await _equal(refused.groups, groups)
 
     def refuse(self, block: str, groups: Iterable[TargetGroup], gone: int) -> None:
         self.refused[block] = Refused(tuple(groups), gone)
@@ -223,6 +222,16 @@ async def _each(groups: Groups) -> AsyncIterator[dict[str, str]]:
             number += 1
             if number % TARGETS_A_STEP == 0:
                 await anyio.lowlevel.checkpoint()
+
+
+async def _equal(one: Sequence[TargetGroup], other: Sequence[TargetGroup]) -> bool:
+    if len(one) != len(other):
+        return False
+    for start in range(0, len(one), GROUPS_A_STEP):
+        if one[start : start + GROUPS_A_STEP] != other[start : start + GROUPS_A_STEP]:
+            return False
+        await anyio.lowlevel.checkpoint()
+    return True
 
 
 async def _differences(before: Groups, after: Groups) -> Differences:

@@ -165,7 +165,7 @@ class Discoveries:
                     await self._apply(name, block, groups)
 
     async def _apply(self, name: str, block: _Block, groups: Sequence[TargetGroup]) -> None:
-        if not self._discovered.is_news(name, groups):
+        if not await self._discovered.is_news(name, groups):
             block.succeeded_at = self._clock.now() / SECOND
             return
         try:
