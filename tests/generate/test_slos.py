@@ -20,13 +20,14 @@ from tests.generate.objectives import (
     write_rules,
     write_tests,
 )
-from watchbill.domain.config import Config
+from watchbill.domain.config import Config, LoadedConfig
 from watchbill.domain.slo import Severity
 from watchbill.generate.asked import Asked
 from watchbill.generate.indicators import indicators
 from watchbill.generate.rules import rule_file
 from watchbill.generate.slos import ALL, BAD, FAILURES, GOOD, REMAINING, slo_groups
 from watchbill.generate.trials import Query, Series, Trial
+from watchbill.generate.whole import evaluation_pace, rule_trials
 
 BOTH: dict[str, dict[str, Any]] = {
     "shop": {"availability": "99.9%", "latency": {"objective": 99, "within": "500ms"}}
@@ -307,6 +308,17 @@ def test_what_stalls_of_our_own_kept_out_of_the_histogram_does_not_count(tmp_pat
 
 
 # --- the tests that are made beside them ------------------------------------------------------------------
+
+
+def test_their_tests_are_written_where_everything_is_evaluated_at_each_scrape() -> None:
+    loaded = LoadedConfig(declared(BOTH), "0" * 16)
+    slow = Asked(evaluation_interval=timedelta(minutes=1))
+    trials, [said] = rule_trials(loaded, slow)
+    assert not any(trial.name.startswith("objectives") for trial in trials)
+    assert "--only slo" in said
+    alone = Asked(evaluation_interval=timedelta(minutes=1), only=frozenset({"slo"}))
+    assert any(trial.name.startswith("objectives") for trial in rule_trials(loaded, alone)[0])
+    assert evaluation_pace(alone, slow=False) == alone.scrape_interval
 
 
 ALL_KINDS = {

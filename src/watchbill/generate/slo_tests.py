@@ -38,8 +38,8 @@ STEADY = 12
 BURST, BURST_AFTER = timedelta(minutes=5), timedelta(minutes=65)
 BURST_BURN = 60
 """Over 65 minutes of health: 60 in 5m, 10 in 30m, 5 in 1h and 4.3 in 6h, so that only the long windows are silent."""
-SHORT_RECOVERY = timedelta(minutes=45)
-"""Recovering from longer short windows than this would make tests of hours."""
+MOST_SCRAPES = 400
+"""Of one test: what takes longer, because scrapes are frequent or windows long, is left to those that are not."""
 LOOKBACK = timedelta(minutes=5)
 NEAR = 0.02
 """Burn rates that are as near to a factor are left to chance by rounding, and are not tested."""
@@ -115,7 +115,7 @@ def _down_and_up_again(scene: _Scene) -> Trial:
     """Down from the start, so that it is all that any window holds. It ends with the short windows of the pages."""
     down = 20
     shorts = {each: _longest_short(each, scene) for each in scene.indicators}
-    recovering = {each: short for each, short in shorts.items() if short <= SHORT_RECOVERY}
+    recovering = {each: short for each, short in shorts.items() if short <= MOST_SCRAPES * scene.scrape}
     up = max((short // scene.scrape for short in recovering.values()), default=0) + 2 * BASE_SCRAPES
     queries = [scene.ringing(down, {each: _severities(each, scene) for each in scene.indicators})]
     queries += [_ringing_of(scene, down + up, each, [], severity="critical") for each in recovering]
@@ -189,8 +189,8 @@ def _burst(scene: _Scene) -> Iterator[Trial]:
             for check in each.checks:
                 shares.setdefault(check.id, share)
     judged = [each for each in scene.indicators if _bursting(each, shares)]
-    if judged:
-        before, burst = BURST_AFTER // scene.scrape, BURST // scene.scrape
+    before, burst = BURST_AFTER // scene.scrape, BURST // scene.scrape
+    if judged and before + burst <= MOST_SCRAPES:
         slots = {check_id: _failing(share) for check_id, share in shares.items()}
         phases = [Phase(before, Slots(fast=MANY)), Phase(burst, slots)]
         queries = [_ringing_of(scene, before + burst, each, [], severity="critical") for each in judged]
@@ -277,9 +277,9 @@ def _gone_and_back(scene: _Scene) -> Trial:
 
 def _scraped_too_rarely(scene: _Scene) -> Iterator[Trial]:
     every = BASE_SCRAPES + 1
-    if every * scene.scrape >= LOOKBACK:
-        return  # Prometheus forgets the series between two such scrapes
     scrapes = UNMEASURED_FOR // scene.scrape + 3 * every
+    if every * scene.scrape >= LOOKBACK or scrapes > MOST_SCRAPES:
+        return  # Prometheus forgets the series between two such scrapes
     alerting = {each: ["warning"] if each.slo.alerts else [] for each in scene.indicators}
     queries = [scene.ringing(scrapes, alerting, UNMEASURED_ALERT)]  # type: ignore[arg-type]
     yield scene.trial(

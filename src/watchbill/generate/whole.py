@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from datetime import timedelta
 
 from watchbill.domain.checks import Check
@@ -16,6 +17,7 @@ from watchbill.generate.slo_tests import slo_trials
 from watchbill.generate.slos import slo_groups
 from watchbill.generate.trials import Trial
 
+_PACES = "no tests of objectives: they are evaluated at each scrape, and promtool knows one pace; --only slo writes them alone"
 _UNKNOWN = "no WatchbillConfigMismatch: without the values of its variables nobody knows the digest that the exporter will have"
 
 
@@ -38,10 +40,13 @@ def rule_trials(loaded: LoadedConfig, asked: Asked, *, slow: bool = False) -> tu
     """Tests of the rules that ``rule_groups`` gives for the same; ``slow``: of those that wait for very long."""
     if slow:
         return check_trials(loaded.config, asked, slow=True) if "check" in asked.only else [], []
+    asked = at_pace(asked)
     trials = quiet_trials(_one_of_each_rule(loaded, asked), asked, digest=loaded.digest)
     warnings: list[str] = []
-    if "slo" in asked.only:
+    if "slo" in asked.only and asked.evaluation_interval == asked.scrape_interval:
         trials += slo_trials(loaded.config, asked)
+    elif "slo" in asked.only and loaded.config.slos:
+        warnings.append(_PACES)
     if "check" in asked.only:
         trials += check_trials(loaded.config, asked)
         waiting = slow_alerts(loaded.config, asked)
@@ -55,7 +60,12 @@ def rule_trials(loaded: LoadedConfig, asked: Asked, *, slow: bool = False) -> tu
 
 
 def evaluation_pace(asked: Asked, *, slow: bool) -> timedelta:
-    return SLOW_EVALUATION if slow else asked.evaluation_interval
+    return SLOW_EVALUATION if slow else at_pace(asked).evaluation_interval
+
+
+def at_pace(asked: Asked) -> Asked:
+    """Objectives are evaluated at each scrape, whatever else is; promtool knows one pace for all groups."""
+    return replace(asked, evaluation_interval=asked.scrape_interval) if asked.only == {"slo"} else asked
 
 
 def _one_of_each_rule(loaded: LoadedConfig, asked: Asked) -> list[Check]:
