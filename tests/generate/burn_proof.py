@@ -4,8 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from datetime import timedelta
 from itertools import product
 from pathlib import Path
+
+import yaml
 
 from tests.generate.burns import (
     NEVER,
@@ -18,13 +21,18 @@ from tests.generate.burns import (
     down,
     numbers,
 )
+from tests.generate.many import many_checks, many_objectives
+from tests.generate.objectives import promtool, write_rules, write_tests
 from tests.proof import Claim
 from watchbill.config import load
 from watchbill.domain.errors import ConfigError
+from watchbill.generate.asked import Asked
+from watchbill.generate.slo_tests import slo_trials
 
 OBJECTIVES, INTERVALS = (99, 99.9, 99.99), (10, 60, 300)
 REFUSED = (99.99, 300)
 HOUR, DAY = 3600, 86_400
+MANY = 500
 SCRAPES = {10: 30, 60: 60, 300: 60}
 """By interval. 30 s is the shortest of the usual that leaves three days within the 10,000 samples that promtool loads."""
 
@@ -59,7 +67,7 @@ def prove(folder: Path, *, full: bool) -> list[Claim]:
         _grid(folder / "grid", full=full),
         _phases(folder / "phases", full=full),
         _refused(folder / "refused"),
-        *([_month(folder / "month")] if full else []),
+        *([_month(folder / "month"), _many(folder / "many")] if full else []),
     ]
 
 
@@ -203,6 +211,27 @@ def _month(folder: Path) -> Claim:
     exact = abs(good - meant) < 1 / len(cell.slots)
     return Claim(
         claim.what, claim.tried, claim.found + told, f"{claim.wanted}; to one slot", claim.holds and exact
+    )
+
+
+def _many(folder: Path) -> Claim:
+    folder.mkdir(parents=True)
+    declared = many_checks(MANY)
+    text = yaml.safe_dump({**declared, "slos": many_objectives(declared)})
+    (folder / "checks.yaml").write_text(text, encoding="utf-8")
+    config = load(folder / "checks.yaml", environ={}).config
+    asked = Asked(scrape_interval=timedelta(minutes=2))
+    trials = slo_trials(config, asked)
+    write_rules(config, folder, asked)
+    write_tests(trials, folder, asked)
+    checked, said = promtool("check", "rules", "rules.yml", folder=folder)
+    tested, told = promtool("test", "rules", "tests.yml", folder=folder)
+    return Claim(
+        "promtool accepts the rules of objectives over many checks, and the tests made beside them hold",
+        f"{MANY} checks with intervals from 1 s to an hour, {len(config.slos)} objectives, {len(trials)} tests",
+        "accepted, and they hold" if checked and tested else f"{said} {told}"[:500],
+        "accepted, and they hold",
+        checked and tested and len(trials) > 5,
     )
 
 

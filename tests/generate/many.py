@@ -34,6 +34,22 @@ def many_checks(number: int) -> dict[str, Any]:
     return {"version": 1, "services": services, "checks": checks}
 
 
+def many_objectives(declared: dict[str, Any]) -> dict[str, Any]:
+    """Of all checks of a service, which an hour's interval coarsens, and of those that are probed often."""
+    services, checks = declared["services"], declared["checks"]
+    often = [
+        check_id for check_id, check in checks.items() if check["interval"] in ("1s", "10s", "30s", "1m")
+    ]
+    return {
+        **{
+            name: {"service": name, "availability": 95, "latency": {"objective": 90, "within": "500ms"}}
+            for name in services
+        },
+        "often": {"match": {"check": often}, "availability": "99.9%", "window": "7d"},
+        "often.and-long": {"match": {"check": often[:20]}, "availability": "99.9%", "latency": [{"objective": "99%", "within": "1s"}]},
+    }  # fmt: skip
+
+
 _KINDS: tuple[dict[str, Any], ...] = (
     {"type": "http", "url": "https://shop.example/", "expect": {"certificate_valid_for": "21d"}},
     {"type": "http", "url": "http://shop.example/health?full=1", "follow_redirects": False},

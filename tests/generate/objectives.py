@@ -81,6 +81,6 @@ def named(config: Config, *names: str, asked: Asked = ASKED) -> list[Trial]:
 
 def promtool(*arguments: str, folder: Path) -> tuple[bool, str]:
     done = subprocess.run(
-        ["promtool", *arguments], cwd=folder, check=False, capture_output=True, text=True, timeout=120
+        ["promtool", *arguments], cwd=folder, check=False, capture_output=True, text=True, timeout=600
     )
     return done.returncode == 0, done.stdout + done.stderr
