@@ -159,24 +159,87 @@ def test_tests_of_discovered_checks_are_of_one_that_is_like_them(run: Run) -> No
     Path("checks.yaml").write_text(DISCOVER, encoding="utf-8")
     tests = run("generate", "rule-tests", "checks.yaml", "--only", "check").stdout
     assert 'check="shop-pods-sample.example-443"' in tests
-    assert 'check="data.base-443-x"' in tests
+    assert 'check="data.base-sample-x"' in tests
+    assert 'check="data.base-another-10-x"' in tests
     assert 'tier="gold"' in tests
     assert "zone" not in tests
+
+
+UNTOLD = "begin its `id` with a fixed text"
 
 
 @pytest.mark.parametrize(
     ("block", "said"),
     [
-        ('{id: "${each.host}", check: {type: icmp, host: x}', "begin its `id` with a fixed text"),
-        ('{check: {type: icmp, host: x, service: "${each.team}"}', "is not declared under services"),
+        ('id: "${each.host}", check: {type: icmp, host: x}', UNTOLD),
+        ('id: "${each.ns}-${each.host}", check: {type: icmp, host: x}', UNTOLD),
+        ('check: {type: dns, name: x, record: "${each.no}${each.where}"}', "discover.pods: no rules for the checks that it makes: "),
     ],
 )  # fmt: skip
 def test_a_block_whose_checks_cannot_be_known_is_told_of(run: Run, block: str, said: str) -> None:
-    text = f"version: 1\nservices: {{shop: {{}}}}\ndiscover:\n  pods: {block}, file_sd: {{files: [t/*.json]}}}}\n"
-    Path("checks.yaml").write_text(text, encoding="utf-8")
+    Path("checks.yaml").write_text(_block(block), encoding="utf-8")
     answer = run("generate", "rules", "checks.yaml")
     assert answer.exit_code == 0
     assert answer.stderr.startswith(
-        "watchbill: warning: discover.pods: no alerts on the checks that it makes: "
+        "watchbill: warning: discover.pods: no rules for the checks that it makes: "
     )
     assert said in answer.stderr
+    assert "pods-" not in answer.stdout
+
+
+@pytest.mark.parametrize(
+    ("check", "said", "labels"),
+    [
+        ('interval: "${each.every}"', "alerts wait as for 5m and 5s, so that", {"service": "", "after": "6m"}),
+        ('timeout: "${each.longest}"', "alerts wait as for 30s and ", {"service": ""}),
+        ('service: "${each.team}"', "alerts have neither owner nor runbook of it", {"service": ""}),
+        ('service: shop, labels: {owner: "${each.team}"}', "", {"service": "shop", "owner": ""}),
+        ('service: shop, labels: {severity: "${each.how}"}', "their alerts are critical", {"owner": "team-shop", "severity": "critical"}),
+        ("service: shop, labels: {severity: warning}", "", {"owner": "team-shop", "severity": "warning"}),
+    ],
+)  # fmt: skip
+def test_what_hangs_on_the_target_is_guessed_and_told_of(
+    run: Run, check: str, said: str, labels: dict[str, str]
+) -> None:
+    block = f'check: {{type: http, url: "${{each.__param_target}}", {check}}}'
+    Path("checks.yaml").write_text(_block(block), encoding="utf-8")
+    answer = run("generate", "rules", "checks.yaml", "--only", "check")
+    assert answer.exit_code == 0
+    assert answer.stderr.count("\n") == bool(said)
+    assert said in answer.stderr
+    [down] = [
+        rule
+        for rule in yaml.safe_load(answer.stdout)["groups"][0]["rules"]
+        if rule["alert"] == "WatchbillCheckDown"
+    ]
+    assert {name: down["labels"].get(name, "") for name in labels} == labels
+
+
+def test_blocks_whose_ids_look_alike_have_the_rules_of_the_slower(run: Run) -> None:
+    blocks = "".join(
+        f'  {name}: {{file_sd: {{files: [t/*.json]}}, id: "pod-${{each.host}}", check: {{type: icmp, host: x, interval: {interval}}}}}\n'
+        for name, interval in (("one", "1m"), ("two", "5m"))
+    )
+    Path("checks.yaml").write_text(f"version: 1\ndiscover:\n{blocks}", encoding="utf-8")
+    answer = run("generate", "rules", "checks.yaml", "--only", "check")
+    assert answer.stderr.startswith("watchbill: warning: discover.two: its ids look like those of one")
+    downs = [
+        rule["labels"]["after"]
+        for rule in yaml.safe_load(answer.stdout)["groups"][0]["rules"]
+        if rule["alert"] == "WatchbillCheckDown"
+    ]
+    assert downs == ["6m"]
+
+
+def test_a_selector_finds_what_is_constant_of_a_block(run: Run) -> None:
+    Path("checks.yaml").write_text(DISCOVER, encoding="utf-8")
+    answer = run("generate", "rules", "checks.yaml", "--only", "check", "--selector", "tier=gold")
+    assert 'check=~"shop-pods-.+"' in answer.stdout
+    assert "data" not in answer.stdout
+
+
+def _block(block: str) -> str:
+    services = "{shop: {owner: team-shop}}"
+    return (
+        f"version: 1\nservices: {services}\ndiscover:\n  pods: {{{block}, file_sd: {{files: [t/*.json]}}}}\n"
+    )

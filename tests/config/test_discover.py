@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import pickle
+import re
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -244,3 +245,47 @@ def test_a_block_declared_in_two_files_is_a_mistake(tmp_path: Path) -> None:
 
 def test_the_schema_takes_what_the_loader_takes() -> None:
     assert list(Draft7Validator(json_schema()).iter_errors(plain(PODS))) == []
+
+
+@pytest.mark.parametrize(
+    "slo",
+    [
+        "{service: shop, availability: 99%}",
+        "{match: {pinned: 'yes, here'}, availability: 99%}",
+        "{match: {type: http, env: prod}, latency: {objective: 99%, within: 500ms}}",
+    ],
+)
+def test_an_objective_may_be_about_what_only_a_block_will_make(tmp_path: Path, slo: str) -> None:
+    assert loaded(tmp_path, f"{PODS}slos:\n  shop: {slo}\n").config.slos.keys() == {"shop"}
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        (f"{PODS}slos: {{a: {{match: {{type: tcp}}, availability: 99%}}}}\n", "match must find a check"),
+        (
+            PODS.replace("45s", "1h") + "slos: {a: {service: shop, availability: 99.9%}}\n",
+            "allows 0.72 failures of each check of discover.pods, which is probed every 1h",
+        ),
+        (
+            PODS.replace("service: shop", 'service: "${each.team}"')
+            + "slos: {a: {service: shop, availability: 99%}}\n",
+            "no check belongs to service `shop`",
+        ),
+    ],
+)
+def test_an_objective_that_a_block_cannot_meet_is_a_mistake(tmp_path: Path, text: str, said: str) -> None:
+    with pytest.raises(ConfigError, match=re.escape(said)):
+        loaded(tmp_path, text)
+
+
+def test_an_interval_that_hangs_on_the_target_refuses_no_objective(tmp_path: Path) -> None:
+    text = PODS.replace("type: http", 'type: http\n      interval: "${each.__scrape_interval__}"')
+    assert loaded(tmp_path, text + "slos: {a: {service: shop, availability: 99.99%}}\n").config.slos
+
+
+def test_a_mistake_in_a_block_is_told_once_and_not_again_by_objectives(tmp_path: Path) -> None:
+    text = PODS.replace("url:", "ulr:") + "slos: {a: {service: shop, availability: 99%}}\n"
+    with pytest.raises(ConfigError) as raised:
+        loaded(tmp_path, text)
+    assert not [problem for problem in raised.value.problems if problem.key.startswith("slos")]

@@ -14,7 +14,7 @@ from tests.generate import promtool
 from tests.generate.many import many_checks
 from tests.generate.promtool import Generated, alerts, asked, generated, loaded, needs_promtool
 from watchbill import config
-from watchbill.cli.samples import samples
+from watchbill.cli.samples import families
 from watchbill.domain.config import LoadedConfig
 from watchbill.generate.asked import Asked
 from watchbill.generate.promql import literal
@@ -162,13 +162,27 @@ def test_rules_and_tests_fit_whatever_is_asked(small: LoadedConfig, only: Asked,
     assert "SUCCESS" in promtool.test(generated(small, only), tmp_path)
 
 
+MEETING = """\
+version: 1
+services: {shop: {owner: team-shop}, eu: {}}
+checks: {pods-canary: {type: icmp, host: x}}
+discover:
+  pods:
+    file_sd: {files: [t/*.json]}
+    check: {type: http, service: shop, url: "https://${each.__address__}/", interval: 1m}
+  pods-eu:
+    file_sd: {files: [t/*.json]}
+    check: {type: tcp, service: eu, host: "${each.host}", port: "${each.port}", interval: 1m}
+"""
+
+
 @needs_promtool
 @pytest.mark.e2e
 def test_alerts_on_what_is_discovered_pass_their_tests(tmp_path: Path) -> None:
     check = '{type: http, url: "https://${each.__address__}/", labels: {zone: "${each.zone}"}, interval: 1m}'
     block = f"pods: {{file_sd: {{files: [t/*.json]}}, check: {check}}}"
     found = loaded(f"version: 1\nchecks: {{one: {{type: icmp, host: x}}}}\ndiscover: {{{block}}}\n", tmp_path)
-    stand_ins, said = samples(found)
+    stand_ins, said = families(found)
     assert said == []
     texts = generated(found, asked(MINUTE, only=frozenset({"check"}), discovered=stand_ins))
     assert 'check=~"one|pods-.+"' in texts.rules
@@ -187,6 +201,70 @@ checks: {one: {type: tcp, host: x.example, port: 1, service: shop, labels: {note
     assert "SUCCESS" in promtool.check(texts, tmp_path)
     assert "SUCCESS" in promtool.test(texts, tmp_path)
     assert 'owner: the "{{team}}"' in texts.tests
+
+
+def test_what_is_discovered_rings_by_one_rule(tmp_path: Path) -> None:
+    """What is declared goes before, and of two blocks the one that says more of its ids."""
+    found = loaded(MEETING, tmp_path)
+    stand_ins, said = families(found)
+    assert said == []
+    texts = generated(found, asked(MINUTE, only=frozenset({"check"}), discovered=stand_ins))
+    downs = [alert["expr"] for alert in alerts(texts) if alert["alert"] == "WatchbillCheckDown"]
+    matchers = [re.findall(r"status\{.*?, (check.*)\}$", expr, re.MULTILINE)[0] for expr in downs]
+    assert sorted(matchers) == [
+        'check="pods-canary"',
+        r'check=~"pods-.+", check!~"pods-canary|pods-eu-.+"',
+        'check=~"pods-eu-.+"',
+    ]
+
+
+@pytest.mark.parametrize(
+    ("old", "new"),
+    [
+        ('check=~"pods-.+"', 'check="pods-sample.example-443"'),
+        ('check=~"pods-.+"', 'check=~"pods-another.+"'),
+        ("pods-canary|", ""),
+        ("|pods-eu-.+", ""),
+        ('check=~"pods-eu-.+"', 'check=~"pods-us-.+"'),
+    ],
+)
+@needs_promtool
+@pytest.mark.e2e
+def test_matchers_of_what_is_discovered_are_tested(old: str, new: str, tmp_path: Path) -> None:
+    found = loaded(MEETING, tmp_path)
+    texts = generated(found, asked(MINUTE, only=frozenset({"check"}), discovered=families(found)[0]))
+    texts = promtool.about(texts, "WatchbillCheckDown")
+    assert "SUCCESS" in promtool.test(texts, tmp_path)
+    rules = yaml.safe_load(texts.rules)
+    for rule in rules["groups"][0]["rules"]:
+        rule["expr"] = rule["expr"].replace(old, new)
+    assert rules != yaml.safe_load(texts.rules)
+    assert "FAILED" in promtool.test(Generated(yaml.safe_dump(rules), texts.tests), tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("old", "new"),
+    [("", ""), ("pods-.+", "pods-x.+"), ("60 *", "6 *"), ('check=~"own|pods-.+"', 'check="own"')],
+)
+@needs_promtool
+@pytest.mark.e2e
+def test_objectives_count_what_is_discovered_by_its_interval(old: str, new: str, tmp_path: Path) -> None:
+    checks = "checks: {pods-canary: {type: icmp, host: x}, own: {type: icmp, host: x, service: shop, interval: 1m}}\n"
+    text = MEETING.replace("checks: {pods-canary: {type: icmp, host: x}}\n", checks)
+    text = text.replace("service: eu", "service: shop").replace(
+        'port}", interval: 1m', 'port}", interval: 2m'
+    )
+    found = loaded(text + "slos: {shop: {service: shop, availability: 99%}}\n", tmp_path)
+    texts = generated(found, asked(MINUTE, only=frozenset({"slo"}), discovered=families(found)[0]))
+    assert (
+        r'60 * rate(watchbill_check_slots_total{check=~"own|pods-.+", check!~"pods-canary|pods-eu-.+", outcome='
+        in texts.rules
+    )
+    rules = yaml.safe_load(texts.rules)
+    for rule in rules["groups"][0]["rules"]:
+        rule["expr"] = rule["expr"].replace(old, new)
+    said = promtool.test(Generated(yaml.safe_dump(rules), texts.tests), tmp_path)
+    assert ("FAILED" in said) == bool(old)
 
 
 def test_every_alert_is_tested_ringing_and_nothing_rings_where_all_is_well(many: LoadedConfig) -> None:

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import re
 from datetime import timedelta
 
+import pytest
 import yaml
 
+from watchbill.generate.families import fits, pattern
 from watchbill.generate.rules import Alert, Group, Recording, prometheus_rule, rule_file
 
 RATE = Recording("slo:slots:rate5m", "sum(rate(slots[5m]))", {"slo": "shop"})
@@ -51,3 +54,24 @@ def test_the_operator_gets_the_same_groups() -> None:
     assert read["kind"] == "PrometheusRule"
     assert read["metadata"] == {"name": "shop", "labels": {"role": "alert-rules"}}
     assert read["spec"] == {"groups": PARSED}
+
+
+@pytest.mark.parametrize(
+    ("check_id", "pieces", "fitting"),
+    [
+        ("pods-a", ("pods-", ""), True),
+        ("pods-", ("pods-", ""), False),
+        ("my-pods-a", ("pods-", ""), False),
+        ("a-b-c", ("a", "b", "c"), True),
+        ("abc", ("a", "b", "c"), False),
+        ("a-bc", ("a", "b", "c"), False),
+        ("a-b-b-c", ("a", "b", "c"), True),
+        ("ab-c", ("ab", "b-c"), False),
+        ("x-http", ("", "-http"), True),
+        ("-http", ("", "-http"), False),
+        ("one", ("one",), True),
+        ("one-two", ("one",), False),
+    ],
+)
+def test_an_id_fits_where_its_pattern_matches(check_id: str, pieces: tuple[str, ...], fitting: bool) -> None:
+    assert fits(check_id, pieces) is bool(re.fullmatch(pattern(pieces), check_id)) is fitting

@@ -82,7 +82,7 @@ HOMES: Mapping[str, tuple[str, ...]] = {
     "compression": ("probes/decoding.py",),
     "prometheus_client": ("metrics/own.py",),
     "ctypes": ("hugepages.py",),
-    "re2": ("domain/rules.py", "cli/alike.py", "cli/asking.py", "cli/samples.py", "generate/world.py"),
+    "re2": ("domain/rules.py", "cli/alike.py", "cli/asking.py", "generate/world.py"),
     "jsonpath_rfc9535": ("domain/json_rules.py",),
     "jsonschema_rs": ("domain/json_rules.py",),
     "dns": (

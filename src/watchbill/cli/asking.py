@@ -14,7 +14,7 @@ import re2
 
 from watchbill.cli.certainty import known_wholly
 from watchbill.cli.outside import Outside
-from watchbill.cli.samples import samples
+from watchbill.cli.samples import families
 from watchbill.cli.terminal import plain, say
 from watchbill.domain.config import LoadedConfig
 from watchbill.domain.units import format_duration, parse_duration
@@ -149,13 +149,13 @@ def asks(command: Callable[..., None]) -> Callable[..., None]:
         kept = {name: given.pop(name) for name in tuple(given) if name not in _NAMES}
         outside = ctx.find_object(Outside) or Outside()
         loaded = outside.load(config, resolve_secrets=not given["no_secrets"])
-        found, warnings = samples(loaded)
+        found, warnings = families(loaded)
         asked = replace(_asked(given), discovered=found)
         if given["no_secrets"] and not known_wholly(loaded.config):
             loaded = replace(loaded, digest="")
         if asked.selectors and not asked.checks(loaded.config):
             raise click.BadParameter(_nothing(asked), param_hint="--selector")
-        warnings = warnings if "check" in asked.only else []
+        warnings = warnings if asked.only & {"check", "slo"} else []
         command(question=Question(loaded, asked, given["output"], warnings), **kept)
 
     decorated: Callable[..., None] = click.pass_context(with_question)

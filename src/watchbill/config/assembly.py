@@ -20,6 +20,7 @@ from watchbill.config.mistakes import KEY_RULES, Explained, described
 from watchbill.config.nodes import Entry, Mapping, Node, shown_key
 from watchbill.config.objectives import MOST_SLOS, Selection
 from watchbill.config.plain import Plain
+from watchbill.config.samples import sample
 from watchbill.config.validation import validated
 from watchbill.domain.config import Config, Defaults, Limits, MetricsOptions, StorageOptions
 from watchbill.domain.discovery import Discovery, Template
@@ -67,7 +68,7 @@ class _Assembly:
         moved = self._moved(checks.ids)
         discover = self._discover(checks)
         storage, metrics = self._options("storage", StorageOptions), self._options("metrics", MetricsOptions)
-        slos = self._slos(services, None if checks.problems else Selection(checks.checks), metrics)
+        slos = self._slos(services, self._selection(checks), metrics)
         otlp = self._otlp(checks)
         if self.problems or storage is None or metrics is None or limits is None:
             return None
@@ -195,10 +196,17 @@ class _Assembly:
             return None, problems + explained.problems(result)
         return result, problems
 
+    def _selection(self, checks: Checks) -> Selection | None:
+        """What blocks of discovery will make can be selected too, as far as it is known."""
+        incomplete = len(self.templates) < len(self.sections.merged["discover"])
+        if checks.problems or incomplete or not self.sections.merged["slos"]:
+            return None
+        return Selection(checks.checks, {name: sample(each) for name, each in self.templates.items()})
+
     def _slos(
         self, services: Collection[str], selection: Selection | None, metrics: MetricsOptions | None
     ) -> dict[str, Slo]:
-        """``selection``: nothing while there are mistakes in checks, of which an objective would only repeat some."""
+        """``selection``: nothing while there are mistakes in checks or blocks, of which an objective would only repeat some."""
         slos = {}
         for name, entry in self._few("slos", MOST_SLOS).items():
             path = f"slos.{name}"

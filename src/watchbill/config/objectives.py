@@ -9,6 +9,7 @@ from typing import TypeAlias
 
 from watchbill.config.fields import suggestion
 from watchbill.config.nodes import shown_key
+from watchbill.config.samples import Sample
 from watchbill.domain.checks import Check, Heartbeat
 from watchbill.domain.objectives import Slo, format_percentage, labels_of
 from watchbill.domain.slo import FEWEST_ALLOWED, Budget
@@ -26,7 +27,14 @@ Mistake: TypeAlias = tuple[Place, str]
 class Selection:
     """The checks by what they can be selected by."""
 
-    def __init__(self, checks: Mapping[str, Check]) -> None:
+    def __init__(
+        self, checks: Mapping[str, Check], samples: Mapping[str, Sample | str] | None = None
+    ) -> None:
+        """``samples``: of what each block of discovery will make, or why there is none."""
+        found = {block: each for block, each in (samples or {}).items() if isinstance(each, Sample)}
+        self._blocks = {each.check.id: block for block, each in found.items()}
+        self._guessed = {each.check.id for each in found.values() if "interval" in each.hanging}
+        checks = {**{each.check.id: each.check for each in found.values()}, **checks}
         self._checks = checks
         self._by_label: dict[str, dict[str, dict[str, None]]] = {}
         for check in checks.values():
@@ -50,7 +58,7 @@ class Selection:
             yield (), f"all objectives together select more than {MOST_SELECTED:,} checks; declare fewer"
             return
         running = [self._checks[check_id] for check_id in found if self._checks[check_id].enabled]
-        yield from _unresolved(slo, running)
+        yield from self._unresolved(slo, running)
         yield from _unmeasured(slo, running, buckets)
 
     def _selected(self, slo: Slo) -> Collection[str]:
@@ -76,8 +84,16 @@ class Selection:
                 return ("match", name), f"match must find a check, and none has {name} {some}{near}"
         return ("match",), "match must find a check, and none meets all of its keys at once"
 
+    def _unresolved(self, slo: Slo, checks: Collection[Check]) -> Iterator[Mistake]:
+        """A guess of an interval refuses nothing."""
+        known = [check for check in checks if check.id not in self._guessed]
+        for place, budget, slowest in _budgets(slo, known):
+            if not budget.resolved:
+                block = self._blocks.get(slowest.id)
+                yield place, _too_coarse(budget, f"each check of discover.{block}" if block else slowest.id)
 
-def _unresolved(slo: Slo, checks: Collection[Check]) -> Iterator[Mistake]:
+
+def _budgets(slo: Slo, checks: Collection[Check]) -> Iterator[tuple[Place, Budget, Check]]:
     objectives: list[tuple[Place, Decimal | None, Collection[Check]]] = [
         (("availability",), slo.availability, checks)
     ]
@@ -89,15 +105,13 @@ def _unresolved(slo: Slo, checks: Collection[Check]) -> Iterator[Mistake]:
         slowest = max(judged, key=lambda check: check.interval, default=None)
         if objective is None or slowest is None:
             continue
-        budget = Budget(objective, slo.window, slowest.interval)
-        if not budget.resolved:
-            yield place, _too_coarse(budget, slowest)
+        yield place, Budget(objective, slo.window, slowest.interval), slowest
 
 
-def _too_coarse(budget: Budget, slowest: Check) -> str:
+def _too_coarse(budget: Budget, slowest: str) -> str:
     window, interval = format_duration(budget.window), format_duration(budget.interval)
     return (
-        f"{format_percentage(budget.objective)} over {window} allows {float(budget.failures):.2g} failures of {slowest.id}, "
+        f"{format_percentage(budget.objective)} over {window} allows {float(budget.failures):.2g} failures of {slowest}, "
         f"which is probed every {interval}, and must allow {FEWEST_ALLOWED}: "
         "probe it more often, leave it out, lower the objective or lengthen its window"
     )

@@ -9,7 +9,7 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from hashlib import blake2b
 from typing import Any
 
@@ -26,9 +26,6 @@ from watchbill.domain.discovery import ADDRESS, Discovery, Template, check_label
 from watchbill.domain.fields import LABEL_PATTERN, LONGEST_LABEL, LONGEST_LABEL_NAME, MOST_LABELS
 from watchbill.domain.relabelling import Relabel, relabelled
 
-_EACH = re.compile(r"\$\{each\.(\w+)")
-_SAMPLES = ("sample", "443")
-"""What a label might hold where a text is wanted, and where a number is."""
 Made = Check | str | None
 """The check of a target, or why there can be none; ``None`` where a rule leaves the target out."""
 
@@ -57,7 +54,7 @@ class Kept:
         defaults = checks.sections.defaults_for(source)
         service_defaults = _concerned(checks, entry, defaults)
         layers = (layer for found in service_defaults.values() for layer in found)
-        texts = [text for each in (entry, *defaults, *layers) for text in _texts(each.value)]
+        texts = [text for each in (entry, *defaults, *layers) for text in texts_of(each.value)]
         names, tokens = mentioned([*texts, declared.id])
         return cls(
             block=block,
@@ -140,22 +137,6 @@ def make_checks(_: bytes, kept: Kept, targets: Sequence[Mapping[str, str]]) -> l
     return [kept.make(target) for target in targets]
 
 
-def sample(template: Template) -> Made:
-    """A check like those that the template makes, whatever the targets are called; or why none can be thought of."""
-    kept: Kept = template.kept
-    layers = [kept.entry, *kept.sections.defaults.values(), *kept.sections.folders.values()]
-    texts = [text for layer in layers for text in _texts(layer.value)]
-    names = set(_EACH.findall(" ".join([*texts, kept.id]))) - {ADDRESS}
-    made: Made = None
-    for value in _SAMPLES:
-        target = {**dict.fromkeys(names, value), ADDRESS: f"{_SAMPLES[0]}.example:443"}
-        made = replace(kept, relabel=()).make(target)
-        if not isinstance(made, str | None):
-            fixed = {name: text for name, text in made.labels.items() if value not in text}
-            return made.model_copy(update={"labels": fixed})
-    return made
-
-
 def _unfit(labels: Mapping[str, str]) -> str:
     """Why these cannot be the labels of a check, at the label: they stand in no file."""
     for name, text in labels.items():
@@ -185,22 +166,28 @@ def _only(defaults: Sequence[Entry], source: Source) -> Sections:
     return sections
 
 
-def _concerned(checks: Checks, entry: Entry, defaults: Sequence[Entry]) -> dict[str, list[Entry]]:
-    """The services that the checks may belong to: one, or any where a target names it."""
+def named_service(entry: Entry, defaults: Sequence[Entry]) -> str | None:
+    """The service as it is written: the check's own word goes before its defaults'."""
     layers = [layer.value.value for layer in (entry, *defaults) if isinstance(layer.value.value, dict)]
     named = next((layer["service"].value.value for layer in layers if "service" in layer), None)
+    return named if isinstance(named, str) else None
+
+
+def _concerned(checks: Checks, entry: Entry, defaults: Sequence[Entry]) -> dict[str, list[Entry]]:
+    """The services that the checks may belong to: one, or any where a target names it."""
+    named = named_service(entry, defaults)
     known = {name: checks.service_defaults.get(name, []) for name in checks.services}
-    if isinstance(named, str) and "${" not in named:
+    if named is not None and "${" not in named:
         return {named: known[named]} if named in known else {}
     return known if named is not None else {}
 
 
-def _texts(node: Node) -> Iterator[str]:
+def texts_of(node: Node) -> Iterator[str]:
     if isinstance(node.value, str):
         yield node.value
     elif isinstance(node.value, dict):
         for entry in node.value.values():
-            yield from _texts(entry.value)
+            yield from texts_of(entry.value)
     elif isinstance(node.value, list):
         for item in node.value:
-            yield from _texts(item)
+            yield from texts_of(item)

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import timedelta
 
 from watchbill.domain.checks import Check
 from watchbill.domain.config import Config
+from watchbill.generate.families import Family, fits, pattern
 from watchbill.generate.promql import literal, one_of, quoted
 
 PARTS = ("slo", "check", "self")
@@ -20,7 +21,8 @@ PROCESS_LABELS = "instance, pod, container, endpoint, node"
 class Asked:
     """``selectors``: label, ``check``, ``service`` or ``type`` -> the values that will do; a check meets all of them.
 
-    ``discovered``: a regular expression that the ids of a block's checks match -> a check like them. ``job``: a regular expression that the exporter's scrape job, and no other, matches wholly.
+    ``discovered``: what blocks of discovery will make. ``job``: a regular expression that the exporter's scrape job, and no
+    other, matches wholly.
     """
 
     only: frozenset[str] = frozenset(PARTS)
@@ -28,7 +30,7 @@ class Asked:
     scrape_interval: timedelta = timedelta(seconds=15)
     evaluation_interval: timedelta = timedelta(seconds=15)
     job: str = ".*watchbill.*"
-    discovered: Mapping[str, Check] = field(default_factory=dict, repr=False)
+    discovered: tuple[Family, ...] = field(default=(), repr=False)
 
     @property
     def job_matcher(self) -> tuple[str, ...]:
@@ -42,16 +44,30 @@ class Asked:
 
     def check_matcher(self, ids: Sequence[str]) -> str:
         """Of the series of these checks, and of all that they stand for."""
-        patterns = {check.id: pattern for pattern, check in self.discovered.items()}
-        if patterns.keys().isdisjoint(ids):
+        found = {family.like.id: family for family in self.discovered if family.like.id in ids}
+        if not found:
             return one_of("check", ids)
-        return f"check=~{quoted('|'.join(patterns.get(check_id) or literal(check_id) for check_id in ids))}"
+        patterns = [found[check_id].pattern if check_id in found else literal(check_id) for check_id in ids]
+        besides = {pieces: None for family in found.values() for pieces in family.besides}
+        # Better that what only looks like others rings with both than that a check rings with none.
+        others = [pattern(each) for each in besides if not any(fits(check_id, each) for check_id in ids)]
+        matcher = f"check=~{quoted('|'.join(patterns))}"
+        return f"{matcher}, check!~{quoted('|'.join(others))}" if others else matcher
+
+    def known(self, config: Config) -> list[Check]:
+        """All that are declared; and one for all of a block of discovery."""
+        return [*config.checks.values(), *(family.like for family in self.discovered)]
 
     def checks(self, config: Config) -> list[Check]:
-        """Those selected that are not parked, by their ids; one for all of a block of discovery."""
-        known = [*config.checks.values(), *self.discovered.values()]
-        selected = [check for check in known if check.enabled and self.selects(check)]
+        """Those selected that are not parked, by their ids."""
+        selected = [check for check in self.known(config) if check.enabled and self.selects(check)]
         return sorted(selected, key=lambda check: check.id)
+
+    def examples(self, checks: Iterable[Check]) -> Iterator[Check]:
+        """The same, for tests: of what is discovered more than one."""
+        found = {family.like.id: family.examples for family in self.discovered}
+        for check in checks:
+            yield from found.get(check.id, (check,))
 
     def selects(self, check: Check) -> bool:
         known = {**check.labels, "check": check.id, "service": check.service or "", "type": check.type}

@@ -103,11 +103,8 @@ def _hard_down(downs: Sequence[Ruled], asked: Asked) -> Trial:
         rings = begins + _until(ruled.alert.hold, asked.evaluation_interval)
         count = f"count(ALERTS{chosen}) or vector(0)"
         queries.append(Query(rings - asked.evaluation_interval, count, {"": 0}))
-        some = (
-            ruled.checks
-            if len(ruled.checks) <= MOST_OF_A_RULE
-            else ruled.checks[:: len(ruled.checks) // MOST_OF_A_RULE]
-        )
+        checks = tuple(asked.examples(ruled.checks))
+        some = checks if len(checks) <= MOST_OF_A_RULE else checks[:: len(checks) // MOST_OF_A_RULE]
         queries.append(Query(rings, count, {"": len(some)}))
         values = f"1x1 0x{world.steps}"
         series += [world.of(check, "watchbill_check_status", values) for check in some]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from datetime import timedelta
 from decimal import Decimal
@@ -19,13 +20,18 @@ from watchbill.generate.texts import span
 
 @dataclass(frozen=True, eq=False)
 class Indicator:
-    """One objective of an SLO: what is bad of which checks. ``within``: nothing for availability."""
+    """One objective of an SLO: what is bad of which checks. ``within``: nothing for availability.
+
+    A block of discovery counts as one check, so that what is said of it holds however many targets there are: of more,
+    the same share takes more failures. ``matching``: the matcher of series of such ids.
+    """
 
     slo_id: str
     slo: Slo
     objective: Decimal
     checks: tuple[Check, ...]
     service: str
+    matching: Callable[[Sequence[str]], str]
     within: timedelta | None = None
 
     @cached_property
@@ -83,16 +89,17 @@ def indicators(config: Config, asked: Asked) -> list[Indicator]:
     """Of the objectives about a check that was asked for, each whole, by their ids."""
     found: list[Indicator] = []
     for slo_id, slo in sorted(config.slos.items()):
-        checks = tuple(slo.checks(config.checks.values()))
+        checks = tuple(slo.checks(asked.known(config)))
         timed = tuple(check for check in checks if not isinstance(check, Heartbeat))
         if not any(asked.selects(check) for check in checks):
             continue
         service = _service(slo, checks)
         if slo.availability is not None:
-            found.append(Indicator(slo_id, slo, slo.availability, checks, service))
+            found.append(Indicator(slo_id, slo, slo.availability, checks, service, asked.check_matcher))
         if timed:
             found += [
-                Indicator(slo_id, slo, each.objective, timed, service, each.within) for each in slo.latency
+                Indicator(slo_id, slo, each.objective, timed, service, asked.check_matcher, each.within)
+                for each in slo.latency
             ]
     return found
 

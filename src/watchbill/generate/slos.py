@@ -17,7 +17,6 @@ from watchbill.domain.fields import Service
 from watchbill.domain.slo import FEWEST_FAILURES, Pair, Severity, pairs_of
 from watchbill.generate.asked import Asked
 from watchbill.generate.indicators import Indicator, indicators
-from watchbill.generate.promql import one_of
 from watchbill.generate.rules import Alert, Group, Recording, Rule
 from watchbill.generate.texts import NUMBER, said, span
 
@@ -44,9 +43,9 @@ def slo_groups(config: Config, asked: Asked) -> tuple[list[Group], list[str]]:
     """The groups of every objective, and what the user should know of what they leave out."""
     groups: list[Group] = []
     warnings = [
-        f"slo {slo_id}: all of its checks are parked; nothing is recorded"
+        f"slo {slo_id}: all of its checks are parked, or discovered and not known to rules; nothing is recorded"
         for slo_id, slo in sorted(config.slos.items())
-        if not slo.checks(config.checks.values())
+        if not slo.checks(asked.known(config))
     ]
     found = indicators(config, asked)
     for slo_id, same in groupby(found, key=lambda indicator: indicator.slo_id):
@@ -85,7 +84,7 @@ def _sum(indicator: Indicator, parts: Parts, over: str, *, weighed: bool = True)
     lines = []
     for interval, ids in indicator.ids.items():
         weight = f"{interval.total_seconds():g} * " if weighed else ""
-        lines += [f"{weight}{part}" for part in parts(one_of("check", ids), indicator, over)]
+        lines += [f"{weight}{part}" for part in parts(indicator.matching(ids), indicator, over)]
     return "sum(\n  {}\n)\n".format("\n    or\n  ".join(lines))
 
 
@@ -183,7 +182,7 @@ def _both(indicator: Indicator, pair: Pair, scrape: timedelta) -> str:
 
 
 def _unmeasured(indicator: Indicator, services: Mapping[str, Service], scrape: timedelta) -> Alert:
-    checks = one_of("check", sorted(check.id for check in indicator.checks))
+    checks = indicator.matching(sorted(check.id for check in indicator.checks))
     measured = indicator.recorded(ALL)
     if indicator.bound:
         measured = (
