@@ -20,7 +20,9 @@ from tests.storage.batches import ROWS, numbered
 from tests.storage.conftest import Open
 from tests.storage.events import START, batch, check, registered, slots, success
 from watchbill.domain.checks import Check
+from watchbill.domain.discovery import TargetGroup
 from watchbill.domain.errors import StorageError, StorageLockedError
+from watchbill.domain.messages import TargetsFound
 from watchbill.domain.stalls import STALLED
 from watchbill.domain.units import Instant, isoformat
 from watchbill.storage import open_storage
@@ -148,9 +150,13 @@ async def test_a_history_of_the_version_before_is_brought_up_to_date(tmp_path: P
         await store.commit(batch(registered("shop"), success("shop", first), until=first + 1))
     with duckdb.connect(str(path)) as connection:
         connection.execute("ALTER TABLE result DROP COLUMN stalled_micros")
+        connection.execute("DROP TABLE discovered_group")
         connection.execute("DELETE FROM schema_migration WHERE version > 1")
     async with open_storage(str(path)) as store:
-        await store.commit(batch(success("shop", second), until=second + 1))
+        group = TargetGroup("hosts.json:0", ({"__address__": "a:1"},), {})
+        found = TargetsFound("hosts", (group,), (), second)
+        await store.commit(batch(success("shop", second), found, until=second + 1))
+        assert (await store.opening("")).targets == {"hosts": (group,)}
         assert [row.slot for row in await store.results("shop", since=0, until=EVER, limit=9)] == [
             second,
             first,
