@@ -19,6 +19,8 @@ checks:
   shop.home: {type: http, service: shop, url: "https://shop.example/", expect: {certificate_valid_for: 30d}}
   shop.mail: {type: tls, service: shop, host: mail.example, expect: {certificate_valid_for: 30d}}
   shop-db: {type: tcp, service: shop, host: db.example, port: 5432, interval: 1m, labels: {severity: warning}}
+discover:
+  pods: {file_sd: {files: [targets/*.json]}, check: {type: icmp, host: "${each.host}"}}
 """
 
 pytestmark = [needs_promtool, pytest.mark.e2e]

@@ -6,13 +6,15 @@ that a rolling update is not ten thousand alerts.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from datetime import timedelta
 
 from watchbill.domain.checks import Check
+from watchbill.domain.discovery import Discovery
 from watchbill.domain.results import OWN_SIDE, Reason
 from watchbill.generate import pace
 from watchbill.generate.asked import Asked
+from watchbill.generate.own_discovery import discovery_alerts
 from watchbill.generate.pace import MINUTE
 from watchbill.generate.promql import quoted
 from watchbill.generate.rules import Alert, Group
@@ -37,8 +39,14 @@ REWRITTEN = ("service", "check", "type", "location", "target")
 _OTHER_PROCESS_LABELS = "pod, container, endpoint, node"
 
 
-def own_groups(asked: Asked, checks: Iterable[Check] = (), *, digest: str = "") -> list[Group]:
-    """``digest``: of the configuration that the exporter should run, where it is known."""
+def own_groups(
+    asked: Asked,
+    checks: Iterable[Check] = (),
+    *,
+    digest: str = "",
+    blocks: Mapping[str, Discovery] | None = None,
+) -> list[Group]:
+    """``digest``: of the configuration that the exporter should run, where it is known. So with its blocks of discovery."""
     coverage = pace.window_of_coverage(checks, asked)
     rules = [
         *_gone(asked),
@@ -47,6 +55,7 @@ def own_groups(asked: Asked, checks: Iterable[Check] = (), *, digest: str = "") 
         _own_side_errors(asked),
         *_history(asked),
         *_process(asked),
+        *discovery_alerts(asked, blocks),
         _labels_rewritten(asked),
         watchdog(),
     ]

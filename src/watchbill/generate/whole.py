@@ -10,6 +10,7 @@ from watchbill.domain.config import LoadedConfig
 from watchbill.generate.asked import Asked
 from watchbill.generate.check_trials import SLOW_EVALUATION, check_trials, slow_alerts
 from watchbill.generate.checks import check_groups, ruled_checks
+from watchbill.generate.discovery_trials import discovery_trials
 from watchbill.generate.own import own_groups
 from watchbill.generate.own_trials import own_trials, quiet_trials
 from watchbill.generate.rules import Alert, Group
@@ -31,7 +32,7 @@ def rule_groups(loaded: LoadedConfig, asked: Asked) -> tuple[list[Group], list[s
         found, warned = check_groups(loaded.config, asked)
         groups, warnings = groups + found, warnings + warned
     if "self" in asked.only:
-        groups += own_groups(asked, asked.checks(loaded.config), digest=loaded.digest)
+        groups += _own_groups(loaded, asked)
         warnings += [] if loaded.digest else [_UNKNOWN]
     return groups, warnings
 
@@ -52,11 +53,16 @@ def rule_trials(loaded: LoadedConfig, asked: Asked, *, slow: bool = False) -> tu
         waiting = slow_alerts(loaded.config, asked)
         warnings += [_slow(waiting)] if waiting else []
     if "self" in asked.only:
-        checks = asked.checks(loaded.config)
-        groups = own_groups(asked, checks, digest=loaded.digest)
+        groups = _own_groups(loaded, asked)
         alerts = [rule for group in groups for rule in group.rules if isinstance(rule, Alert)]
-        trials += own_trials(alerts, checks, asked, digest=loaded.digest)
+        trials += own_trials(alerts, asked.checks(loaded.config), asked, digest=loaded.digest)
+        trials += discovery_trials(alerts, loaded.config.discover, asked)
     return trials, warnings
+
+
+def _own_groups(loaded: LoadedConfig, asked: Asked) -> list[Group]:
+    checks, blocks = asked.checks(loaded.config), loaded.config.discover
+    return own_groups(asked, checks, digest=loaded.digest, blocks=blocks)
 
 
 def evaluation_pace(asked: Asked, *, slow: bool) -> timedelta:
