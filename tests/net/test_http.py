@@ -306,7 +306,17 @@ async def test_nobody_there_has_a_reason(client: HttpRequests) -> None:
         assert f"while connecting to {LOOPBACK}:{port}" in error.message
 
 
-@pytest.mark.parametrize("url", ["ftp://127.0.0.1/", "http://", "http://[::1", "127.0.0.1:80", ""])
+async def test_headers_that_are_not_ascii_are_sent_as_utf_8(client: HttpRequests) -> None:
+    async with http_server(response()) as server:
+        await get(client, server.url(), headers={"X-Team": "Müller", "Authorization": "Bearer 日"})
+        assert "X-Team: Müller\r\n".lower() in server.requests[0].decode().lower()
+        assert "Bearer 日\r\n" in server.requests[0].decode()
+
+
+@pytest.mark.parametrize(
+    "url",
+    ["ftp://127.0.0.1/", "http://", "http://[::1", "127.0.0.1:80", "", "http://127.0.0.1:99999/"],
+)
 async def test_what_is_no_url_is_an_error_and_no_crash(client: HttpRequests, url: str) -> None:
     assert (await refusal(client, url)).reason in (Reason.PROTOCOL, Reason.DNS)
 
@@ -469,6 +479,13 @@ async def test_another_origin_is_shown_no_credentials(client: HttpRequests) -> N
         assert await get(client, server.url(), follow_redirects=True, headers=secrets) == (200, b"there")
         assert [header_of(request, "authorization") for request in other.requests] == [None, None]
         assert all(header_of(request, "authorization") for request in server.requests)
+
+
+async def test_a_redirect_to_what_cannot_be_requested_is_an_error(client: HttpRequests) -> None:
+    for location in ("ftp://127.0.0.1/", "http://127.0.0.1:99999/"):
+        async with http_server(_to(location)) as server:
+            error = await refusal(client, server.url(), follow_redirects=True)
+            assert error.reason is Reason.PROTOCOL
 
 
 async def test_redirects_in_a_circle_end(client: HttpRequests) -> None:

@@ -27,6 +27,7 @@ from watchbill.net.errors import peer_text
 from watchbill.ports import Connection, HttpAnswer, HttpError, Network, NetworkError
 
 MOST_REDIRECTS = 5
+LAST_PORT = 65535
 PIECE_BYTES = 8 * 1024
 """Handed to the parser at once, then others come to run: it takes up to 20 ms for so many in the smallest chunks."""
 _ALPN = ("http/1.1",)
@@ -59,9 +60,8 @@ class HttpRequests:
             with _told_of(url):
                 client = httpx2.AsyncClient(transport=transport, trust_env=False, follow_redirects=False)
                 stack.push_async_callback(client.aclose)
-                request = httpx2.Request(
-                    method, url, headers={**_defaults(), **_lower(headers)}, content=body or None
-                )
+                sent = _encoded({**_defaults(), **headers})
+                request = httpx2.Request(method, url, headers=sent, content=body or None)
                 response = await client.send(request, stream=True)
                 stack.push_async_callback(response.aclose)
                 for _ in range(MOST_REDIRECTS if follow_redirects else 0):
@@ -91,8 +91,9 @@ def _defaults() -> Mapping[str, str]:
     }
 
 
-def _lower(headers: Mapping[str, str]) -> dict[str, str]:
-    return {name.lower(): value for name, value in headers.items()}
+def _encoded(headers: Mapping[str, str]) -> dict[bytes, bytes]:
+    """As an HTTP check sends them: what is not ASCII in a value goes as UTF-8."""
+    return {name.lower().encode("ascii"): value.encode() for name, value in headers.items()}
 
 
 def _require_plain(response: httpx2.Response) -> None:
@@ -178,8 +179,8 @@ class _Transport(httpx2.AsyncBaseTransport):
             port=request.url.port,
             target=request.url.raw_path,
         )
-        if url.scheme not in (b"http", b"https") or not url.host:
-            raise httpx2.UnsupportedProtocol("only http and https")
+        if url.scheme not in (b"http", b"https") or not url.host or (url.port or 0) > LAST_PORT:
+            raise httpx2.UnsupportedProtocol("only http and https, to a host and a port that there can be")
         self._home = self._home or url.origin
         if url.origin != self._home:
             self._leave_home()

@@ -110,7 +110,7 @@ class Resolver:
         """The texts of all records of that type, of the first name of the search list that exists; none where none does.
 
         Nothing but DNS is asked. That all of those names do not exist is an answer; that one of them could not be
-        asked for is none, as it may be the one.
+        asked for is none, as it may be the one, unless a later one has such records.
 
         :raises NetworkError: nobody can tell, since not all could be asked for; ``protocol``, ``dns``: the answer makes
             no sense.
@@ -128,7 +128,9 @@ class Resolver:
                 failed.append(error)
                 continue
             if answer.rcode == dns.rcode.NOERROR:
-                return tuple(follow_cnames(answer, query))
+                texts = tuple(follow_cnames(answer, query))
+                if texts or not failed:
+                    return texts
         if failed:
             raise NetworkError(failed[0].reason, failed[0].message)
         return ()
