@@ -118,6 +118,10 @@ class KubernetesApi:
     gone_within_the_stream: bool = False
     torn: bool = False
     """Whether events are sent in pieces, as a proxy may do."""
+    withheld: bool = False
+    """Whether a proxy keeps what watches say."""
+    brief: bool = False
+    """Whether watches end before they say anything."""
     watch_refusal: Refusal | None = None
     asked: list[Asked] = field(default_factory=list)
     watches: list[Watch] = field(default_factory=list)
@@ -275,6 +279,7 @@ class KubernetesApi:
         )
         if gone:
             await self._event(caller, "ERROR", _gone(f"too old resource version: {told}").status)
+        if gone or self.brief:
             await caller.say(b"0\r\n\r\n")
             return
         watch, fits = Watch(asked, caller), _fits(asked.query, namespace)
@@ -283,6 +288,9 @@ class KubernetesApi:
         try:
             while watch.end is None:
                 watch.wake.clear()
+                if self.withheld:
+                    await watch.wake.wait()
+                    continue
                 for change in [one for one in self.changes if one.version > told and one.plural == plural]:
                     told = change.version
                     if kind := _seen_as(change, fits):

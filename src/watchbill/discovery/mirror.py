@@ -1,7 +1,7 @@
 """What a cluster has of one kind in one place, followed: listed once, then every change in turn.
 
 A watch that ends, however it does, goes on where it stood. Whose version the server has forgotten (410, as an answer or within
-the stream) lists again. Whatever fails is told, waited for (twice as long each time, up to half a minute, and never in
+the stream) lists again, and so does one that hears nothing watch after watch: a proxy may keep what the server says. Whatever fails is told, waited for (twice as long each time, up to half a minute, and never in
 step with others), and leaves everything as it was.
 """
 
@@ -20,6 +20,10 @@ FIRST_WAIT_SECONDS = 0.5
 LONGEST_WAIT_SECONDS = 30.0
 GONE_IN_A_ROW = 3
 """Once is what happens to every watch some day; a server that forgets all the time is in trouble."""
+UNHEARD_IN_A_ROW = 3
+"""Watches that told nothing, not even how far they are, before everything is listed again."""
+BRIEF_SECONDS = 5.0
+"""Watches that end sooner and tell nothing are a failure, and no reason to list without a pause."""
 PAGING_ATTEMPTS = 3
 """A list that takes longer than the server keeps its pages for begins anew."""
 
@@ -43,13 +47,15 @@ class Mirror:
     known: bool = False
     """Whether it was ever listed."""
     _failures: int = 0
+    _unheard: int = 0
 
     async def follow(self) -> None:
         while True:
             try:
-                version = await self._list()
-                while True:
+                version, self._unheard = await self._list(), 0
+                while self._unheard < UNHEARD_IN_A_ROW:
                     version = await self._watch(version)
+                continue
             except ApiError as error:
                 if error.status != GONE or self._failures >= GONE_IN_A_ROW:
                     self.failed(str(error))
@@ -83,21 +89,25 @@ class Mirror:
     async def _watch(self, version: str) -> str:
         """:return: the version that the next watch goes on from."""
         seconds = round(WATCH_SECONDS * (1 + self.random()))
-        opened = False
+        opened, began = False, anyio.current_time()
+        self._unheard += 1
         try:
             async with self.api.watch(
                 self.resource, self.namespace, self.selectors, version=version, seconds=seconds
             ) as events:
                 opened = True
                 async for event in events:
-                    self._failures = 0
+                    self._failures = self._unheard = 0
                     version = event.version
                     self._take(event.kind, event.found)
         except HttpError:
             if not opened:
                 raise
             # Cut off, or silent since nothing changes or the connection is dead: another one goes on, or fails and says why.
-        self._failures = 0
+        if anyio.current_time() - began >= BRIEF_SECONDS:
+            self._failures = 0
+        elif self._unheard >= UNHEARD_IN_A_ROW:
+            raise ApiError(f"watches of {self.resource.plural} end as soon as they begin, and tell nothing")
         self.changed()  # all is as it was told
         await anyio.sleep(FIRST_WAIT_SECONDS * (1 + self.random()))
         return version
@@ -105,6 +115,8 @@ class Mirror:
     def _take(self, kind: str, found: Object) -> None:
         match kind:
             case "ADDED" | "MODIFIED":
+                if self.objects.get(key_of(found)) == found:
+                    return  # its status alone, which a controller may write all the time
                 self.objects[key_of(found)] = found
             case "DELETED":
                 self.objects.pop(key_of(found), None)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable
 from typing import Any
 
@@ -189,6 +190,57 @@ async def test_a_watch_that_falls_silent_is_opened_anew(
     async with following(api, account) as told:
         await api.asked_for(lambda asked: asked.watches, 3)
         assert (lists(api), told.failures) == (1, [])
+
+
+async def test_watches_that_tell_nothing_one_after_the_other_list_again(
+    api: KubernetesApi, account: Mounted, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(api_module, "SILENCE_SECONDS", 0.1)
+    monkeypatch.setattr(mirror, "BRIEF_SECONDS", 0.0)
+    api.withheld = True
+    api.put("ingresses", ingress("shop", "shop.test"))
+    async with following(api, account) as told:
+        await api.watched()
+        api.put("ingresses", ingress("blog", "blog.test"))
+        await told.until(lambda: told.addresses() == ["blog.test", "shop.test"])
+        seen = [asked.watches for asked in api.asked[:5]]
+        assert seen == [False, True, True, True, False]
+        assert told.failures == []
+
+
+async def test_watches_that_end_as_soon_as_they_begin_are_a_failure_that_is_waited_for(
+    api: KubernetesApi, account: Mounted, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    slept: list[float] = []
+    sleep = anyio.sleep
+
+    async def noted(seconds: float) -> None:
+        slept.append(seconds)
+        await sleep(seconds)
+
+    monkeypatch.setattr("watchbill.discovery.mirror.anyio.sleep", noted)
+    api.brief = True
+    async with following(api, account) as told:
+        await told.failed_again(3)
+        assert "watches of ingresses end as soon as they begin" in told.failures[0]
+        api.put("ingresses", ingress("shop", "shop.test"))
+        await told.until(lambda: told.addresses() == ["shop.test"])
+        assert mirror.LONGEST_WAIT_SECONDS * 0.75 in slept
+        api.brief = False
+        await api.watched()
+
+
+async def test_what_changes_of_an_object_and_means_nothing_here_is_not_told() -> None:
+    told: list[str] = []
+    one = mirror.Mirror(
+        None, api_module.RESOURCES["ingress"], "", {}, lambda: told.append("changed"), told.append, lambda: 0.5  # type: ignore[arg-type]
+    )  # fmt: skip
+    for version, hosts in ((1, ["a.test"]), (2, ["a.test"]), (3, ["a.test", "b.test"])):
+        found = {**ingress("shop", *hosts), "status": {"version": version}}
+        found["metadata"]["resourceVersion"] = str(version)
+        line = json.dumps({"type": "MODIFIED", "object": found}).encode()
+        one._take("MODIFIED", api_module.read_event(line).found)
+    assert told == ["changed", "changed"]
 
 
 # --- many -------------------------------------------------------------------------------------------
