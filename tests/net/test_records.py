@@ -130,7 +130,9 @@ async def test_a_later_name_answers_though_an_earlier_one_fails(tmp_path: Path) 
     assert await Asked(tmp_path, scripts, conf=SEARCH).records("db", "A") == ("192.0.2.2",)
 
 
-async def test_that_a_later_name_has_no_such_record_says_nothing_of_the_one_that_failed(tmp_path: Path) -> None:
+async def test_that_a_later_name_has_no_such_record_says_nothing_of_the_one_that_failed(
+    tmp_path: Path,
+) -> None:
     scripts: Scripts = {
         ("db.one.test", "SRV"): rcode("SERVFAIL"),
         ("db.two.test", "A"): records("A", "192.0.2.2"),  # as a wildcard has it

@@ -99,7 +99,7 @@ def service_group(service: Object) -> TargetGroup:
 def wants_ingresses(probe: Object) -> bool:
     """Whether its targets are ingresses; static targets win, as with the operator."""
     targets = _targets_of(probe)
-    return "ingress" in targets and not as_map(targets.get("staticConfig"))
+    return targets.get("ingress") is not None and targets.get("staticConfig") is None
 
 
 def chosen_namespaces(probe: Object) -> Sequence[str] | None:
@@ -127,9 +127,10 @@ def probe_group(probe: Object, ingresses: Iterable[Object] = ()) -> TargetGroup:
         "__meta_kubernetes_probe_prober_url": _text(as_map(spec.get("prober")), "url"),
         "job": _text(spec, "jobName") or f"probe/{key_of(probe)}",
         "namespace": _text(meta, "namespace"),
-        "__param_module": _text(spec, "module"),
         "__scrape_interval__": _duration(_text(spec, "interval") or DEFAULT_INTERVAL),
     }
+    if module := _text(spec, "module"):  # else it may be one of the params
+        labels["__param_module"] = module
     labels["__scrape_timeout__"] = _timeout(_text(spec, "scrapeTimeout"), labels["__scrape_interval__"])
     complete = (relabelled({**labels, **target}, rules) for target in found)
     kept = tuple({ADDRESS: "", **target} for target in complete if target is not None)

@@ -5,7 +5,9 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
+import anyio
 import pytest
+import structlog
 from pydantic import ValidationError
 
 from tests.discovery.cluster.following import Mounted, following
@@ -13,6 +15,7 @@ from tests.discovery.reports import Told
 from tests.kubernetes_api import KubernetesApi
 from tests.kubernetes_objects import ingress, probe, service
 from tests.servers import LOOPBACK, Authority
+from watchbill.discovery import kubernetes, kubernetes_objects
 from watchbill.domain.discovery import TargetGroup
 from watchbill.domain.kubernetes_sd import KubernetesSd
 
@@ -141,6 +144,51 @@ async def test_a_probe_that_makes_no_sense_is_a_target_to_be_dropped_and_the_oth
     async with following(api, account, role="probe") as told:
         await told.until(lambda: bool(told.all_found))
         assert told.addresses() == ["", "b.test"]
+
+
+async def test_a_probe_that_makes_no_sense_is_told_of_once_however_often_its_ingresses_change(
+    api: KubernetesApi, account: Mounted
+) -> None:
+    api.put("probes", probe("broken", {"ingress": {"relabelingConfigs": [{"action": "explode"}]}}))
+    with structlog.testing.capture_logs() as logs:
+        async with following(api, account, role="probe") as told:
+            await told.until(lambda: told.addresses() == [""])
+            await api.watched(2)
+            for number in range(3):
+                api.put("ingresses", ingress(f"i{number}", f"h{number}.test"))
+                await told.found_again()
+    assert [line["probe"] for line in logs if line["event"] == "discovery.probe_invalid"] == [
+        "default/broken"
+    ]
+
+
+async def test_others_run_while_a_probe_of_many_ingresses_is_read(
+    api: KubernetesApi, account: Mounted, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(kubernetes, "INGRESSES_AT_ONCE", 10)
+    turns, at = 0, list[int]()
+    made = kubernetes_objects.probe_group
+
+    def noted(found: Any, ingresses: Any) -> TargetGroup:
+        at.append(turns)
+        return made(found, ingresses)
+
+    async def count() -> None:
+        nonlocal turns
+        while True:
+            turns += 1
+            await anyio.sleep(0)
+
+    monkeypatch.setattr(kubernetes, "probe_group", noted)
+    api.put("probes", probe("all", {"ingress": {"selector": {}}}))
+    for number in range(95):
+        api.put("ingresses", ingress(f"i{number:02}", f"h{number:02}.test"))
+    async with following(api, account, role="probe") as told, anyio.create_task_group() as group:
+        group.start_soon(count)
+        await told.until(lambda: told.addresses() == [f"h{number:02}.test" for number in range(95)])
+        group.cancel_scope.cancel()
+    assert len(at) >= 10
+    assert len(set(at)) == len(at)
 
 
 # --- what may be declared ---------------------------------------------------------------------------

@@ -151,6 +151,15 @@ def test_a_probe_s_times_are_told_as_watchbill_writes_them(
     assert "__param_module" not in target
 
 
+@pytest.mark.parametrize(("declared", "module"), [({}, "of_params"), ({"module": "of_spec"}, "of_spec")])
+def test_a_module_may_be_a_parameter_and_that_of_the_spec_wins(declared: dict[str, str], module: str) -> None:
+    params = [{"name": "module", "values": ["of_params"]}]
+    (target,) = probe_group(
+        probe("p", {"staticConfig": {"static": ["a.test"]}}, params=params, **declared)
+    ).targets
+    assert target["__param_module"] == module
+
+
 def test_a_probe_of_ingresses_has_a_target_for_each_path() -> None:
     declared = probe("p", {"ingress": {"selector": {"matchLabels": {"probe": "yes"}}}}, namespace="shop")
     found = [
@@ -169,6 +178,8 @@ def test_a_probe_of_ingresses_has_a_target_for_each_path() -> None:
 def test_static_targets_win_over_ingresses() -> None:
     declared = probe("p", {"ingress": {"selector": {}}, "staticConfig": {"static": ["a.test"]}})
     assert not wants_ingresses(declared)
+    assert not wants_ingresses(probe("p", {"ingress": {"selector": {}}, "staticConfig": {}}))
+    assert not wants_ingresses(probe("p", {"ingress": None}))
     assert [target["__address__"] for target in probe_group(declared, [ingress("i", "b.test")]).targets] == [
         "a.test"
     ]
