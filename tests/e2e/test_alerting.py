@@ -149,6 +149,12 @@ class Stage:
         self.victims[name].on()
         self.hear(("resolved", "WatchbillCheckDown", name))
 
+    def discover(self, *groups: dict[str, Any]) -> None:
+        """The source has these targets from now on."""
+        written = self.config.with_name("targets.new")
+        written.write_text(json.dumps(groups), encoding="utf-8")
+        written.rename(self.config.with_name("targets.json"))
+
     def since(self, count: int) -> list[Message]:
         return self.heard[count:]
 
@@ -192,6 +198,18 @@ def _declared(victims: dict[str, Switch], page: Page) -> dict[str, Any]:
         "services": {"shop": {"owner": "team-shop", "runbook": "https://runbooks.example/shop"}},
         "defaults": {"interval": "1s", "timeout": "500ms", "labels": {"env": "test"}},
         "checks": {**ports, "page": {"type": "http", "url": page.url}},
+        "discover": {
+            "pods": {
+                "file_sd": {"files": ["targets.json"]},
+                "check": {
+                    "type": "tcp",
+                    "host": "127.0.0.1",
+                    "port": "${each.port}",
+                    "service": "shop",
+                    "labels": {"severity": "warning"},
+                },
+            }
+        },
     }
 
 
@@ -242,6 +260,39 @@ def test_a_target_that_dies_wakes_somebody_once_with_all_there_is_to_know(stage:
     }
     stage.recover("one")
     assert stage.heard == [("firing", "WatchbillCheckDown", "one"), ("resolved", "WatchbillCheckDown", "one")]
+
+
+def test_a_target_that_nobody_knew_when_rules_were_made_wakes_somebody_too(stage: Stage) -> None:
+    before, found = len(stage.heard), Switch()
+    found.on()
+    check = f"pods-127.0.0.1-{found.port}"
+    target = {"targets": [f"127.0.0.1:{found.port}"], "labels": {"port": str(found.port), "zone": "b"}}
+    stage.discover(target)
+    eventually(
+        lambda: stage.metrics.query(f'watchbill_check_status{{check="{check}"}} == 1'), what="it is found"
+    )
+    found.off()
+    alert = stage.hear(("firing", "WatchbillCheckDown", check))
+    assert alert["labels"] == {
+        "alertname": "WatchbillCheckDown",
+        "check": check,
+        "service": "shop",
+        "owner": "team-shop",
+        "severity": "warning",
+        "type": "tcp",
+        "env": "test",
+        "zone": "b",
+        "port": str(found.port),
+        "job": "watchbill",
+        "after": "5s",
+    }
+    assert alert["annotations"]["summary"] == f"{check} is down"
+    stage.discover()
+    stage.hear(("resolved", "WatchbillCheckDown", check))
+    assert stage.since(before) == [
+        ("firing", "WatchbillCheckDown", check),
+        ("resolved", "WatchbillCheckDown", check),
+    ]
 
 
 def test_a_single_failed_slot_wakes_nobody(stage: Stage) -> None:
