@@ -14,8 +14,9 @@ from jsonschema import Draft7Validator
 
 from tests.config.test_schema import plain
 from watchbill.config import load
+from watchbill.config.samples import MOST_TRIES_IN_ALL, samples
 from watchbill.config.schema import json_schema
-from watchbill.config.templates import make_checks
+from watchbill.config.templates import Kept, Made, make_checks
 from watchbill.domain.checks import Http, Tcp
 from watchbill.domain.config import LoadedConfig
 from watchbill.domain.errors import ConfigError
@@ -289,3 +290,24 @@ def test_a_mistake_in_a_block_is_told_once_and_not_again_by_objectives(tmp_path:
     with pytest.raises(ConfigError) as raised:
         loaded(tmp_path, text)
     assert not [problem for problem in raised.value.problems if problem.key.startswith("slos")]
+
+
+def test_samples_of_many_blocks_are_not_sought_for_ever(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    made: list[str] = []
+    make = Kept.make
+
+    def counted(kept: Kept, target: Mapping[str, str]) -> Made:
+        made.append(kept.block)
+        return make(kept, target)
+
+    fields = ", ".join(f'{name}: "${{each.{name}}}"' for name in ("name", "record", "server", "transport"))
+    blocks = "".join(
+        f"  b{number}: {{file_sd: {{files: [t.json]}}, check: {{type: dns, {fields}}}}}\n"
+        for number in range(50)
+    )
+    templates = loaded(tmp_path, f"version: 1\ndiscover:\n{blocks}").templates
+    monkeypatch.setattr(Kept, "make", counted)
+    assert len(samples(templates)) == 50
+    assert len(made) <= MOST_TRIES_IN_ALL + len(templates)

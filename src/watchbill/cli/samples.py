@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Collection
 
-from watchbill.config.samples import Sample, sample
+from watchbill.config.samples import Sample, samples
 from watchbill.domain.checks import Check
 from watchbill.domain.config import LoadedConfig
 from watchbill.domain.discovery import Discovery, slug
@@ -20,9 +20,9 @@ def families(loaded: LoadedConfig) -> tuple[tuple[Family, ...], list[str]]:
     """One for each block whose checks can be told from others; and what the user should know of the blocks."""
     found: dict[tuple[str, ...], tuple[str, Family]] = {}
     warnings: list[str] = []
-    declared = loaded.config.checks
+    declared, made_of = loaded.config.checks, samples(loaded.templates)
     for block, options in loaded.config.discover.items():
-        pieces, made = _pieces(block, options), sample(loaded.templates[block])
+        pieces, made = _pieces(block, options), made_of[block]
         if not re.search("[a-z0-9]", pieces[0] + pieces[-1]):
             made = _NOTHING_FIXED.format(block=block)
         if isinstance(made, str):

@@ -20,7 +20,7 @@ from watchbill.config.mistakes import KEY_RULES, Explained, described
 from watchbill.config.nodes import Entry, Mapping, Node, shown_key
 from watchbill.config.objectives import MOST_SLOS, Selection
 from watchbill.config.plain import Plain
-from watchbill.config.samples import sample
+from watchbill.config.samples import samples
 from watchbill.config.validation import validated
 from watchbill.domain.config import Config, Defaults, Limits, MetricsOptions, StorageOptions
 from watchbill.domain.discovery import Discovery, Template
@@ -201,7 +201,7 @@ class _Assembly:
         incomplete = len(self.templates) < len(self.sections.merged["discover"])
         if checks.problems or incomplete or not self.sections.merged["slos"]:
             return None
-        return Selection(checks.checks, {name: sample(each) for name, each in self.templates.items()})
+        return Selection(checks.checks, samples(self.templates))
 
     def _slos(
         self, services: Collection[str], selection: Selection | None, metrics: MetricsOptions | None

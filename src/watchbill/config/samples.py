@@ -15,7 +15,8 @@ from watchbill.domain.discovery import ADDRESS, Template
 
 _EACH = re.compile(r"\$\{each\.(\w+)")
 _WHOLLY = re.compile(r"\$\{each\.(\w+)[^{}]*\}")
-MOST_TRIES = 300
+MOST_TRIES, MOST_TRIES_IN_ALL = 300, 2_000
+"""Of one block, and of all: a second or two of loading, whatever is declared."""
 GUIDING = ("owner", "severity")
 """Labels that say who is told of a check, and how."""
 
@@ -67,12 +68,17 @@ class Sample:
     hanging: frozenset[str] = frozenset()
 
 
-def sample(template: Template) -> Sample | str:
-    """A check like those that the template makes; or why none can be thought of."""
+def samples(templates: Mapping[str, Template]) -> dict[str, Sample | str]:
+    """For each block what its template makes, or why nothing can be thought of."""
+    most = min(MOST_TRIES, MOST_TRIES_IN_ALL // max(1, len(templates)))
+    return {block: _sampled(template, most) for block, template in templates.items()}
+
+
+def _sampled(template: Template, most: int) -> Sample | str:
     kept: Kept = template.kept
     kept = replace(kept, relabel=())
     why = "its rules may leave every target out"
-    for choice in islice(_choices(kept), MOST_TRIES):
+    for choice in islice(_choices(kept), most):
         one = _make(kept, choice, other=False)
         if not isinstance(one, str | None):
             return _sample(template.kept, choice, one, _make(kept, choice, other=True))
@@ -89,8 +95,10 @@ def _choices(kept: Kept) -> Iterator[_Choice]:
     texts = [text for layer in _layers(kept) for text in texts_of(layer.value)]
     names = set(_EACH.findall(" ".join([*texts, kept.id]))) - {ADDRESS}
     alone = {each[1] for each in map(_WHOLLY.fullmatch, texts) if each}
-    any_kind = [*_KINDS.values(), *(_Value(name, name) for name in kept.services[:1])]
-    values = {name: _likely(name, any_kind if name in alone else []) for name in names}
+    values = {name: _likely(name, [*_KINDS.values()] if name in alone else []) for name in names}
+    service = _WHOLLY.fullmatch(named_service(kept.entry, _defaults(kept)) or "")
+    if service and kept.services:
+        values[service[1]] = [_Value(kept.services[0], kept.services[0])]
     order = sorted(values, key=lambda name: (name in alone, name))
     for chosen in product(*(values[name] for name in order), _ADDRESSES):
         yield dict(zip((*order, ADDRESS), chosen, strict=True))
