@@ -5,9 +5,11 @@ from __future__ import annotations
 import re
 import shutil
 import subprocess
+from base64 import b64encode
 from dataclasses import dataclass
 from pathlib import Path
 
+import bcrypt
 import pytest
 
 from tests.web.certificates import authority, server_party
@@ -16,9 +18,10 @@ from watchbill.domain.errors import ConfigError
 from watchbill.domain.web import RateLimit, WebSettings
 from watchbill.rereading import first
 from watchbill.testing import inline
+from watchbill.web.passwords import Passwords, Verdict
 
 PROMTOOL = shutil.which("promtool")
-HASH = "$2y$04$Nh1gDsPszWURQaxFh.zoubFi6DXncSjhoQNJgRrnGs7EsimhC7zGa"
+HASH = "$2y$04$NXh1gDsPszWURQaxFh.zouFi6DXncSjhoQNJgRrnGs7EsimhC7zGa"
 TLS = "tls_server_config:\n  cert_file: server.crt\n  key_file: server.key\n"
 NEWER = "a newer toolkit has it; Debian's does not know the key"
 YAML_1_1 = "the toolkit's YAML library stops reading there, and what follows would be ignored"
@@ -74,6 +77,7 @@ GOOD = {
     "users": Row(f"basic_auth_users:\n  alice: {HASH}\n  bob: {HASH.replace('$2y$', '$2a$')}\n"),
     "users over TLS": Row(f"{TLS}basic_auth_users:\n  'alice b': {HASH}\n"),
     "the highest cost": Row(f"basic_auth_users:\n  bob: {HASH.replace('$04', '$18')}\n"),
+    "a salt of which not every bit counts": Row(f"basic_auth_users:\n  bob: {HASH[:28]}z{HASH[29:]}\n"),
     "an anchor": Row(f"basic_auth_users:\n  alice: &hash {HASH}\n  bob: *hash\n"),
     "a certificate and a key inline": Row("INLINE", differs=NEWER),
     "authorities inline": Row(
@@ -282,6 +286,19 @@ def _judged(file: Path) -> ConfigError | None:
 @pytest.mark.parametrize("row", GOOD.values(), ids=GOOD)
 def test_what_is_good_is_taken(folder: Path, row: Row) -> None:
     assert _judged(_written(folder, row)) is None
+
+
+@pytest.mark.anyio
+@pytest.mark.parametrize("anyio_backend", ["asyncio"])
+async def test_each_hash_that_is_taken_can_be_compared_with(folder: Path) -> None:
+    hash_of = bcrypt.hashpw(b"open sesame", b"$2b$04$" + b"." * 22).decode()
+    for letter in "./AZaz09":
+        text = f"basic_auth_users: {{bob: {hash_of[:28]}{letter}{hash_of[29:]}}}\n"
+        users = WebFile(str(_written(folder, Row(text)))).load().users
+        judge = Passwords(b"k", inline)
+        header = b64encode(b"bob:open sesame").decode()
+        verdict = await judge.judge(users, f"Basic {header}", address="")
+        assert verdict is (Verdict.RIGHT if letter in "./AB" else Verdict.WRONG), letter
 
 
 @pytest.mark.parametrize("row", BAD.values(), ids=BAD)

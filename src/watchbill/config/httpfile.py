@@ -59,6 +59,10 @@ class _Reader:
             sections.get("authorization"), "authorization", ("type", "credentials", "credentials_file")
         )
         tls = values.mapping(sections.get("tls_config"), "tls_config", TLS_KEYS)
+        if basic and not {"username", "username_file"} & basic.keys():
+            values.tell(
+                sections["basic_auth"], "basic_auth needs a username, or a username_file", "basic_auth"
+            )
         if basic and other:
             values.tell(
                 sections["authorization"], "basic_auth and authorization exclude each other", "authorization"
@@ -70,7 +74,7 @@ class _Reader:
             user=self._secret(basic, "basic_auth", "username"),
             password=self._secret(basic, "basic_auth", "password"),
             authorization=self._authorization(other),
-            ca=values.text(tls, "tls_config.ca"),
+            ca=self._authorities(tls),
             ca_file=self._path(tls, "tls_config.ca_file"),
             cert_file=cert,
             key_file=key,
@@ -81,7 +85,19 @@ class _Reader:
     def _authorization(self, keys: Mapping[str, Node]) -> str:
         scheme = self._values.text(keys, "authorization.type").strip() or "Bearer"
         credentials = self._secret(keys, "authorization", "credentials")
-        return f"{scheme} {credentials}" if credentials else ""
+        header = f"{scheme} {credentials}" if credentials else ""
+        if header.isascii() and header.isprintable():
+            return header
+        node = self._values.places["authorization"]
+        self._values.tell(node, "authorization holds a character that no header can hold", "authorization")
+        return ""
+
+    def _authorities(self, keys: Mapping[str, Node]) -> str:
+        pem = self._values.text(keys, "tls_config.ca")
+        if pem.isascii():
+            return pem
+        self._values.tell(keys["ca"], "ca holds no certificate in PEM that can be read", "tls_config.ca")
+        return ""
 
     def _secret(self, keys: Mapping[str, Node], under: str, name: str) -> str:
         """The text of ``name``, or what its file holds, without the line break at its end."""

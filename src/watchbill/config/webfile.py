@@ -9,6 +9,7 @@ import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
+from string import ascii_lowercase, ascii_uppercase, digits
 
 from watchbill.config.files import Reading, UnreadableError, read_regular
 from watchbill.config.nodes import Node, NotYamlError, compose, shown_key
@@ -32,6 +33,9 @@ MOST_PEM_BYTES = 1 << 20
 MOST_COST = 18
 """Of a bcrypt hash: 16 s of a core for each password that is tried. Each step doubles it."""
 _HASH = re.compile(r"\$2[abxy]\$(0[4-9]|[12][0-9]|3[01])\$[./A-Za-z0-9]{53}")
+_BCRYPT_LETTERS = f"./{ascii_uppercase}{ascii_lowercase}{digits}"
+_SALT_ENDS = 28
+"""Where in a hash the last letter of its salt stands."""
 _NOT_IN_A_HEADER = re.compile("[\x00-\x08\x0a-\x1f\x7f]|[^\x00-\xff]")
 SECTIONS = ("tls_server_config", "http_server_config", "basic_auth_users", "rate_limit")
 TLS_KEYS = (
@@ -220,7 +224,7 @@ class _Reader:
             elif problem := _not_a_hash(said):
                 self._values.tell(value, f"the password of {shown_key(name)} {problem}", f"{under}.{name}")
             else:
-                users[name] = said
+                users[name] = _with_plain_salt(said)
         return users
 
     def _rate_limit(self, node: Node | None) -> RateLimit | None:
@@ -233,6 +237,12 @@ class _Reader:
                 told, "burst must be at least 1, or every request would be refused", "rate_limit.burst"
             )
         return RateLimit(interval, burst) if interval else None
+
+
+def _with_plain_salt(said: str) -> str:
+    """The same hash: of a salt's last letter only two bits count. Others overlook the rest, our bcrypt stumbles over it."""
+    last = _BCRYPT_LETTERS.index(said[_SALT_ENDS])
+    return f"{said[:_SALT_ENDS]}{_BCRYPT_LETTERS[last & 0b110000]}{said[_SALT_ENDS + 1 :]}"
 
 
 def _not_a_hash(said: str) -> str:
