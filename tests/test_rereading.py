@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import random
+from collections.abc import Callable, Iterable
 from pathlib import Path
 
+import anyio
 import pytest
 from structlog.testing import capture_logs
 
-from tests.config.test_webfile import GOOD
+from tests.config.test_webfile import GOOD, HASH
 from tests.web.certificates import authority, server_party
 from watchbill.config.webfile import WebFile
 from watchbill.domain.errors import ConfigError
@@ -71,13 +73,30 @@ async def test_what_is_broken_changes_nothing_and_is_told_and_counted(folder: Pa
     assert rereading.live.statistics().successful
 
 
+@pytest.mark.parametrize("cut_short", ["", "http_server_config: {headers: {X-Frame-Options: deny}}\n"])
+async def test_a_file_without_its_users_lets_nobody_in_who_was_not_before(
+    folder: Path, cut_short: str
+) -> None:
+    rereading, file = opened(folder, f"{cut_short}basic_auth_users: {{bob: {HASH}}}\n", [5])
+    file.write_text(cut_short)
+    with capture_logs() as logs:
+        await rereading.read()
+    assert rereading.live.settings.users
+    assert "the last user is taken away by a restart alone" in logs[0]["problems"][0]
+    file.write_text(f"{cut_short}basic_auth_users: {{alice: {HASH}}}\n")
+    await rereading.read()
+    assert rereading.live.settings.users.keys() == {"alice"}
+
+
 async def test_the_files_it_names_are_followed_also_those_of_a_broken_one(folder: Path) -> None:
     rereading, file = opened(folder, TLS, [5])
     followed: list[str] = []
 
-    async def following(path: str, on_change: object, *, also: object) -> None:
-        assert callable(also)
+    async def following(
+        path: str, _: object, *, also: Callable[[], Iterable[str]], started: Callable[[], object]
+    ) -> None:
         followed[:] = [path, *also()]
+        started()
 
     await rereading.run(following)
     assert followed == [str(file), str(folder / "server.crt"), str(folder / "server.key")]
@@ -85,6 +104,21 @@ async def test_the_files_it_names_are_followed_also_those_of_a_broken_one(folder
     await rereading.read()
     await rereading.run(following)
     assert str(folder / "renewed.key") in followed
+
+
+async def test_what_changed_before_anybody_looked_holds_too(folder: Path) -> None:
+    rereading, file = opened(folder, TLS, [5])
+    file.write_text(TLS + "http_server_config: {headers: {X-Frame-Options: deny}}\n")
+    looking = anyio.Event()
+
+    async def never_again(*_: object, started: Callable[[], object], **__: object) -> None:
+        started()
+        looking.set()
+
+    with anyio.fail_after(5):
+        await rereading.run(never_again)
+    assert looking.is_set()
+    assert rereading.live.settings.headers == {"X-Frame-Options": "deny"}
 
 
 async def test_an_error_of_our_own_leaves_what_held(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:

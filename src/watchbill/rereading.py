@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable
+from collections.abc import Callable, Coroutine
 from functools import partial
+from typing import Any
 
+import anyio
 import structlog
 
 from watchbill.config.watch import watch
@@ -28,13 +30,25 @@ class Rereading:
         self.live = live
         self._now = now
         self._offload = offload
+        self._one_at_a_time = anyio.Lock()
 
-    async def run(self, following: Callable[..., Awaitable[None]] = watch) -> None:
-        # What changed between the first reading and the first look is read once more.
-        await following(self._file.path, self.read, also=lambda: self._file.named)
+    async def run(self, following: Callable[..., Coroutine[Any, Any, None]] = watch) -> None:
+        looking = anyio.Event()
+        async with anyio.create_task_group() as group:
+            follow = partial(
+                following, self._file.path, self.read, also=lambda: self._file.named, started=looking.set
+            )
+            group.start_soon(follow, name="web configuration, followed")
+            await looking.wait()
+            # Opening a long history takes minutes: what changed between the first reading and the first look is read too.
+            await self.read()
 
     async def read(self) -> None:
-        """Once more; never raises for what is in the files."""
+        """Once more; never raises for what is in the files. One after the other, so that the last to begin holds."""
+        async with self._one_at_a_time:
+            await self._read()
+
+    async def _read(self) -> None:
         try:
             settings: WebSettings = await self._offload(self._file.load)
             context = await self._offload(partial(self.live.prepared, settings))

@@ -46,12 +46,17 @@ class Live:
     def replace(self, settings: WebSettings, context: Context | None, *, at: Instant) -> None:
         """From now on these settings hold.
 
-        :raises WebSettingsError: they would turn encryption on or off.
+        :raises WebSettingsError: they would turn encryption on or off, or let everybody in.
         """
         if (context is None) != (self.context is None):
             raise WebSettingsError(
                 "tls_server_config",
                 "TLS is turned on or off by a restart alone, lest what was secret goes over the wire in the clear",
+            )
+        if self.settings.users and not settings.users:
+            raise WebSettingsError(
+                "basic_auth_users",
+                "the last user is taken away by a restart alone, lest a file cut short lets everybody in",
             )
         changed = settings.tls != self.settings.tls
         self.settings = settings
