@@ -121,6 +121,24 @@ async def test_what_has_come_already_waits_in_the_records_until_it_is_its_turn()
         assert received.count(b"HTTP/1.1 200") == requests + 1
 
 
+async def test_who_says_with_the_request_that_no_more_will_come_is_answered() -> None:
+    async with serving(live_tls()) as served, await served.connect() as stream:
+        client = SSL.Connection(SSL.Context(SSL.TLS_CLIENT_METHOD), None)
+        client.set_connect_state()
+        await _shaken(client, stream)
+        client.send(REQUEST)
+        client.shutdown()
+        await stream.send(client.bio_read(1 << 20))
+        received = b""
+        with suppress(anyio.EndOfStream, SSL.ZeroReturnError):
+            while True:
+                client.bio_write(await stream.receive())
+                with suppress(SSL.WantReadError):
+                    while True:
+                        received += client.recv(65_536)
+        assert received.endswith(b"\r\n\r\nok")
+
+
 async def test_a_client_that_is_slow_to_shake_hands_or_to_ask_loses_its_connection(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
@@ -299,7 +317,26 @@ async def test_addresses_and_uris_are_names_too(name: str) -> None:
         assert not await gets_in(served, client_context(_client("ours")))
 
 
+X400_ADDRESS = "3004a3023000"
+WRONG_ADDRESS = "30058703010203"
+NOT_ASCII = "30038201ff"
+
+
+@pytest.mark.parametrize("names", [X400_ADDRESS, WRONG_ADDRESS, NOT_ASCII])
+async def test_who_shows_names_that_cannot_be_read_is_refused_as_one_without(names: str) -> None:
+    strange = x509.UnrecognizedExtension(x509.SubjectAlternativeName.oid, bytes.fromhex(names))
+    how = {"client_auth": "RequireAnyClientCert", "allowed_sans": frozenset({"a"})}
+    live = live_tls(**how)
+    async with serving(live) as served:
+        assert not await gets_in(served, client_context(_with(strange)))
+    assert sum(live.handshake_failures.values()) == live.handshake_failures["certificate"] == 1
+
+
 def _with_uri(uri: str) -> Party:
+    return _with(x509.SubjectAlternativeName([x509.UniformResourceIdentifier(uri)]))
+
+
+def _with(names: x509.ExtensionType) -> Party:
     key = ec.generate_private_key(ec.SECP256R1())
     name = x509.Name([x509.NameAttribute(x509.NameOID.COMMON_NAME, "x")])
     now = datetime.datetime.now(datetime.UTC)
@@ -311,7 +348,7 @@ def _with_uri(uri: str) -> Party:
         .serial_number(7)
         .not_valid_before(now - datetime.timedelta(1))
         .not_valid_after(now + datetime.timedelta(1))
-        .add_extension(x509.SubjectAlternativeName([x509.UniformResourceIdentifier(uri)]), critical=False)
+        .add_extension(names, critical=False)
         .sign(key, hashes.SHA256())
     )
     key_pem = key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption())

@@ -131,8 +131,8 @@ class Protocol(HttpToolsProtocol):
         except BrokenError:
             self.transport.abort()
             return
-        if encrypted.ended:
-            self.transport.close()
+        if encrypted.ended:  # it may wait for the answer to what it asked
+            self.make_anew()
 
     def _read_on(self) -> None:
         self.loop.call_soon(self._read)
@@ -217,7 +217,7 @@ class Protocol(HttpToolsProtocol):
             super().shutdown()
 
     def make_anew(self) -> None:
-        """The client is to connect again; what is being answered is answered first."""
+        """No more requests over this connection; what is being answered is answered first."""
         super().shutdown()
 
     def give_way(self) -> None:

@@ -44,6 +44,15 @@ _VERIFY = {
 }
 _UNJUDGED = frozenset({"RequestClientCert", "RequireAnyClientCert"})
 
+_UNREADABLE = (
+    x509.ExtensionNotFound,
+    x509.DuplicateExtension,
+    x509.UnsupportedGeneralNameType,
+    x509.InvalidVersion,
+    ValueError,
+)
+"""What cryptography raises for the certificates of strangers, which OpenSSL takes; they have no common class."""
+
 Context: TypeAlias = SSL.Context
 
 HANDSHAKE_FAILURES = ("plaintext", "certificate", "timeout", "protocol", "gone")
@@ -184,20 +193,17 @@ def _judge(settings: TlsSettings) -> Callable[[SSL.Connection, crypto.X509, int,
     def judge(_: SSL.Connection, certificate: crypto.X509, __: int, depth: int, fine: int) -> bool:
         if not (unjudged or fine):
             return False
-        return (
-            depth > 0
-            or allowed is None
-            or not allowed.isdisjoint(alternative_names(certificate.to_cryptography()))
-        )
+        return depth > 0 or allowed is None or not allowed.isdisjoint(alternative_names(certificate))
 
     return judge
 
 
-def alternative_names(certificate: x509.Certificate) -> Iterator[str]:
+def alternative_names(certificate: crypto.X509) -> Iterator[str]:
     """DNS names, e-mail addresses, IP addresses and URIs; of a certificate that cannot be read, none."""
     try:
-        found = certificate.extensions.get_extension_for_class(x509.SubjectAlternativeName).value
-    except (x509.ExtensionNotFound, ValueError):
+        extensions = certificate.to_cryptography().extensions
+        found = extensions.get_extension_for_class(x509.SubjectAlternativeName).value
+    except _UNREADABLE:
         return
     for name in found:
         if isinstance(name, x509.DNSName | x509.RFC822Name | x509.UniformResourceIdentifier):
