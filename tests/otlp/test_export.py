@@ -9,6 +9,7 @@ from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field, replace
 from functools import partial
+from itertools import pairwise
 from typing import Any
 
 import anyio
@@ -233,19 +234,62 @@ def test_what_may_pass_is_tried_again_with_growing_pauses(first: Answer) -> None
 
 @pytest.mark.parametrize(
     ("value", "seconds"),
-    [("7", 7), ("0", 0), ("Fri, 15 Jan 2027 08:00:25 GMT", 20), ("100000", 300), ("soon", 1), ("", 1)],
+    [
+        ("7", 7),
+        ("0", 0.8),
+        ("Fri, 15 Jan 2027 08:00:25 GMT", 20),
+        ("Friday, 15-Jan-27 08:00:25 GMT", 20),
+        ("Fri Jan 15 08:00:25 2027", 20),
+        ("Fri, 15 Jan 2027 07:00:00 GMT", 0.8),
+        ("100000", 300),
+        ("soon", 0.8),
+        ("", 0.8),
+    ],
 )
 def test_the_receiver_says_when_it_wants_it_again(value: str, seconds: float) -> None:
     async def main() -> None:
         stage = Stage(
-            virtual_clock(start=1_800_000_000 * SECOND), [HttpReply(429, (), {"Retry-After": value})]
+            virtual_clock(start=1_800_000_000 * SECOND),
+            [HttpReply(429, (), {"Retry-After": value})],
+            drawn=b"\0\0",
         )
         await stage.configure(metrics=False)
         async with running(stage):
             stage.probe()
-            await anyio.sleep(290)
-            waited = stage.came_at[1:] or [5 + 300]
-            assert waited == [5 + seconds]
+            await anyio.sleep(310)
+            assert stage.came_at == [5, pytest.approx(5 + seconds, abs=0.1)]
+
+    on_virtual_time(main)
+
+
+def test_a_receiver_that_wants_it_at_once_and_fails_on_is_not_hammered() -> None:
+    async def main() -> None:
+        stage = Stage(virtual_clock(), otherwise=HttpReply(503, (), {"Retry-After": "0"}))
+        await stage.configure(metrics=False)
+        async with running(stage):
+            stage.probe()
+            await anyio.sleep(30)
+            assert stage.came_at == [5, 6, 8, 12, 20]
+
+    on_virtual_time(main)
+
+
+def test_what_the_receiver_asked_for_holds_for_all_that_waits() -> None:
+    async def main() -> None:
+        stage = Stage(virtual_clock(), otherwise=HttpReply(429, (), {"Retry-After": "600"}), drawn=b"\0\0")
+        stage.register()
+        await stage.configure(interval="10s", compression="none")
+        async with running(stage):
+            stage.probe(4 * queue.BATCH_SPANS)
+            await anyio.sleep(1000)
+            by_signal = {
+                url: [at for at, sent in zip(stage.came_at, stage.sent, strict=True) if sent == url]
+                for url in (TRACES, METRICS)
+            }
+            stage.otherwise = OK
+        for came_at in by_signal.values():
+            assert len(came_at) == 4
+            assert all(later - earlier >= 300 for earlier, later in pairwise(came_at))
 
     on_virtual_time(main)
 
@@ -268,9 +312,11 @@ def test_what_would_be_refused_again_is_given_up_and_counted(status: int) -> Non
     on_virtual_time(main)
 
 
-def test_a_web_page_that_says_200_to_everything_is_no_receiver() -> None:
+@pytest.mark.parametrize("size", [1, 100_000])
+def test_a_web_page_that_says_200_to_everything_is_no_receiver(size: int) -> None:
     async def main() -> None:
-        stage = Stage(virtual_clock(), otherwise=HttpReply(200, (b"<html>",), {"Content-Type": "text/html"}))
+        page = HttpReply(200, (b"<html>" * size,), {"Content-Type": "text/html"})
+        stage = Stage(virtual_clock(), otherwise=page)
         await stage.configure(metrics=False)
         async with running(stage):
             stage.probe()
@@ -350,6 +396,21 @@ def test_up_to_its_bound_the_queue_loses_nothing_and_beyond_it_the_oldest_go_and
     on_virtual_time(main)
 
 
+def test_a_trouble_that_lasts_is_told_once_however_many_exports_it_costs() -> None:
+    async def main() -> None:
+        stage = Stage(virtual_clock(), otherwise=HttpError(Reason.REFUSED, "nobody listens"))
+        stage.register()
+        await stage.configure(interval="10s", traces=False)
+        with structlog.testing.capture_logs() as logs:
+            async with running(stage):
+                await anyio.sleep(300)
+                stage.otherwise = OK
+                await anyio.sleep(30)
+        assert [line["event"] for line in logs] == ["otlp.failing", "otlp.dropped", "otlp.recovered"]
+
+    on_virtual_time(main)
+
+
 # --- reloads and the end ------------------------------------------------------------------------------
 
 
@@ -388,6 +449,22 @@ def test_switched_off_it_sends_what_is_left_once_and_nothing_more() -> None:
     on_virtual_time(main)
 
 
+def test_metrics_that_a_reload_switches_off_are_not_sent_any_more() -> None:
+    async def main() -> None:
+        stage = Stage(virtual_clock(), otherwise=HttpReply(503))
+        stage.register()
+        await stage.configure(interval="60s", traces=False)
+        async with running(stage):
+            await anyio.sleep(61)
+            tried = len(stage.sent)
+            await stage.configure(metrics=False, endpoint="https://traces-only.test")
+            await anyio.sleep(200)
+            assert len(stage.sent) == tried
+        assert stage.numbers()["dropped"] == {("metrics", "expired"): 9}
+
+    on_virtual_time(main)
+
+
 def test_another_interval_holds_at_once() -> None:
     async def main() -> None:
         stage = Stage(virtual_clock())
@@ -414,7 +491,8 @@ def test_the_end_flushes_and_does_not_wait_for_a_receiver_that_hangs() -> None:
             took = anyio.current_time() - before
         assert stage.numbers()["pending"] == 0
         assert took == pytest.approx(5 if hangs else 0)
-        assert stage.numbers()["dropped"] == ({("traces", "stopped"): 3} if hangs else {})
+        stopped = {("traces", "stopped"): 3, ("metrics", "stopped"): 9}
+        assert stage.numbers()["dropped"] == (stopped if hangs else {})
         assert stage.numbers()["exported"]["traces"] == (0 if hangs else 3)
 
     on_virtual_time(partial(main, False))
@@ -464,15 +542,19 @@ def test_nothing_of_it_is_there_until_it_is_declared() -> None:
 
 
 @pytest.mark.parametrize(
-    ("drawn", "factor"), [(b"\0\0", 1 - courier.JITTER), (b"\xff\xff", 1 + courier.JITTER)]
+    ("drawn", "own", "asked"),
+    [(b"\0\0", 1 - courier.JITTER, 100), (b"\xff\xff", 1 + courier.JITTER, 100 * (1 + courier.JITTER))],
 )
-def test_what_is_drawn_spreads_the_pauses_of_many_exporters(drawn: bytes, factor: float) -> None:
+def test_what_is_drawn_spreads_the_pauses_of_many_exporters(drawn: bytes, own: float, asked: float) -> None:
+    """And nobody comes sooner than the receiver asked."""
+
     async def main() -> None:
-        stage = Stage(virtual_clock(), [HttpReply(429, (), {"Retry-After": "100"})], drawn=drawn)
+        replies: list[Answer] = [HttpReply(429), HttpReply(429, (), {"Retry-After": "100"})]
+        stage = Stage(virtual_clock(), replies, drawn=drawn)
         await stage.configure(metrics=False)
         async with running(stage):
             stage.probe()
             await anyio.sleep(200)
-            assert stage.came_at == [5, 5 + 100 * factor]
+            assert stage.came_at == [5, 5 + own, 5 + own + asked]
 
     on_virtual_time(main)

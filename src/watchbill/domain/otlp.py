@@ -18,8 +18,11 @@ SIGNAL_PATHS = {"metrics": "/v1/metrics", "traces": "/v1/traces"}
 ATTRIBUTE_PATTERN = r"^[a-zA-Z_][a-zA-Z0-9_.-]*$"
 PERCENTAGE_PATTERN = r"^[0-9]{1,3}(\.[0-9]{1,9})?%$"
 _OURS = frozenset(
-    {"content-type", "content-encoding", "content-length", "host", "connection", "transfer-encoding"}
-)
+    {
+        "accept-encoding", "content-type", "content-encoding", "content-length", "host", "connection",
+        "transfer-encoding",
+    }
+)  # fmt: skip
 
 
 def _endpoint(url: str) -> str:

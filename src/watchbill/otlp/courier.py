@@ -46,7 +46,9 @@ class Courier:
         self._options: OtlpOptions | None = None
         self._former: OtlpOptions | None = None
         self._stirred = anyio.Event()
-        self._troubles: dict[Signal, str] = {}
+        self._troubles: dict[tuple[Signal, str], str] = {}
+        self._resume: dict[Signal, float] = {}
+        """Before this (monotonic) the receiver wants nothing more, whatever is next."""
         self.carried: dict[Signal, int] = {"metrics": 0, "traces": 0}
 
     def use(self, options: OtlpOptions | None) -> None:
@@ -56,17 +58,25 @@ class Courier:
 
     def hurry(self) -> None:
         """Whoever waits to try again tries now."""
+        self._resume.clear()
         self._stirred.set()
         self._stirred = anyio.Event()
 
     async def carry(self, signal: Signal, count: int, body: Body, *, patience_seconds: float) -> bool:
-        """Whether the receiver took it. It is tried for so long, with the options that hold at each attempt."""
+        """Whether the receiver took it. It is tried for so long, with the options that hold at each attempt.
+
+        What the receiver asked for comes first: until then nothing is tried, and nothing is given up.
+        """
         self.carried[signal] = count
         until = self._clock.monotonic() + patience_seconds
         wait = FIRST_WAIT_SECONDS
         packed: tuple[OtlpOptions, bytes] | None = None
         try:
+            await self._pause(signal, 0.0)
             while (options := self._options or self._former) is not None:
+                if signal == "metrics" and not options.metrics:  # since a reload
+                    self._tally.drop(signal, "expired", count)
+                    return False
                 if packed is None or packed[0] is not options:
                     packed = options, await self._pack(body(options), options)
                 now = self._clock.now()
@@ -80,11 +90,11 @@ class Courier:
                     case Later(message, after):
                         self._tally.failures[signal] += 1
                         self._failing(signal, message)
-                        pause = wait if after is None else min(after, LONGEST_ASKED_SECONDS)
-                        if self._options is None or self._clock.monotonic() + pause > until:
+                        self._postpone(signal, after or 0.0)
+                        if self._options is None or self._clock.monotonic() + wait > until:
                             self._lost(signal, count, "expired", message)
                             return False
-                        await self._pause(pause)
+                        await self._pause(signal, wait)
                         wait = min(2 * wait, LONGEST_WAIT_SECONDS)
         except Exception:  # the border: what cannot be exported must not end the probing
             log.exception("otlp.crashed", signal=signal)
@@ -98,10 +108,21 @@ class Courier:
             return pack(body, options.compression)
         return await self._offload(pack, body, options.compression)
 
-    async def _pause(self, seconds: float) -> None:
-        drawn = int.from_bytes(self._random_bytes(2), "big") / 0xFFFF
-        with anyio.move_on_after(seconds * (1 - JITTER + 2 * JITTER * drawn)):
+    def _postpone(self, signal: Signal, asked_seconds: float) -> None:
+        """Later than asked, so that not all come back at once; never sooner."""
+        if asked_seconds:
+            spread = 1 + JITTER * self._drawn()
+            pause = min(asked_seconds, LONGEST_ASKED_SECONDS) * spread
+            self._resume[signal] = self._clock.monotonic() + pause
+
+    async def _pause(self, signal: Signal, seconds: float) -> None:
+        own = seconds * (1 - JITTER + 2 * JITTER * self._drawn()) if seconds else 0.0
+        asked = self._resume.pop(signal, 0.0) - self._clock.monotonic()
+        with anyio.move_on_after(max(own, asked)):
             await self._stirred.wait()
+
+    def _drawn(self) -> float:
+        return int.from_bytes(self._random_bytes(2), "big") / 0xFFFF
 
     # --- what is told ---------------------------------------------------------------------------------
 
@@ -113,7 +134,9 @@ class Courier:
         trouble = f"it did not take all: {taken.message}" if rejected or taken.message else ""
         if trouble:
             self._tell(signal, trouble, "otlp.partial_success", rejected=rejected)
-        elif self._troubles.pop(signal, None) is not None:
+        elif told := [key for key in self._troubles if key[0] == signal]:
+            for key in told:
+                del self._troubles[key]
             log.info("otlp.recovered", signal=signal)
 
     def _lost(self, signal: Signal, count: int, reason: DropReason, message: str) -> None:
@@ -125,6 +148,6 @@ class Courier:
 
     def _tell(self, signal: Signal, message: str, event: str, **facts: object) -> None:
         """Each trouble once, however often it comes; the counters say how often."""
-        if self._troubles.get(signal) != f"{event} {message}":
-            self._troubles[signal] = f"{event} {message}"
+        if self._troubles.get((signal, event)) != message:
+            self._troubles[signal, event] = message
             log.warning(event, signal=signal, error=message, **facts)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import zlib
 from collections.abc import Iterable
 from dataclasses import dataclass
+from datetime import UTC
 from email.utils import parsedate_to_datetime
 
 from watchbill.domain.otlp import OtlpOptions
@@ -85,12 +86,12 @@ async def _judged(
 
     body = await _read(answer)
     if not 200 <= answer.status < 300:
-        said = responses.status_message(body) if kind == PROTOBUF else ""
+        said = responses.status_message(body) if body and kind == PROTOBUF else ""
         return Refused(_shown(f"it answers {answer.status}{f': {said}' if said else ''}", options))
     if kind == PROTOBUF:
-        rejected, message = responses.partial(signal, body)
+        rejected, message = responses.partial(signal, body or b"")
         return Taken(rejected, _shown(message, options))
-    if body and "json" not in kind:
+    if body != b"" and "json" not in kind:
         # A web page says 200 to anything, and everything would be lost without a word.
         return Refused(
             _shown(
@@ -100,20 +101,22 @@ async def _judged(
     return Taken()
 
 
-async def _read(answer: HttpAnswer) -> bytes:
-    """What can be had of the body: the status alone has decided already."""
+async def _read(answer: HttpAnswer) -> bytes | None:
+    """``None`` where it is too long, or ends early: of a receiver of OTLP the status alone has decided already."""
     try:
         return await answer.read(MOST_ANSWER_BYTES)
     except HttpError:
-        return b""
+        return None
 
 
 def _after(value: str, now: Instant) -> float | None:
-    """Of a ``Retry-After`` header: seconds, or a date (RFC 9110 §10.2.3)."""
+    """Of a ``Retry-After`` header: seconds, or a date in any of its three forms (RFC 9110 §5.6.7, §10.2.3)."""
     if value.isascii() and value.isdigit():
         return float(value[:9])
     try:
-        return max(0.0, (to_instant(parsedate_to_datetime(value[:64])) - now) / SECOND)
+        date = parsedate_to_datetime(value[:64])
+        # The form of asctime names no zone; it is GMT as the others are.
+        return max(0.0, (to_instant(date if date.tzinfo else date.replace(tzinfo=UTC)) - now) / SECOND)
     except (ValueError, TypeError, OverflowError):
         return None
 

@@ -24,7 +24,7 @@ from watchbill.domain.results import Result
 from watchbill.otlp.courier import Courier
 from watchbill.otlp.names import Described
 from watchbill.otlp.queue import SpanQueue
-from watchbill.otlp.tally import OtlpStatistics, Tally
+from watchbill.otlp.tally import OtlpStatistics, Signal, Tally
 from watchbill.ports import HttpClient, Offload, RandomBytes
 from watchbill.readings import Read
 
@@ -129,11 +129,12 @@ class Export:
         self._stir()
         with anyio.move_on_after(seconds):
             await self._ended.wait()
-        left = self._pending()
+        left: dict[Signal, int] = {"traces": self._pending(), "metrics": self._courier.carried["metrics"]}
         self._tasks.cancel()
-        if left:
-            self._tally.drop("traces", "stopped", left)
-            log.warning("otlp.dropped", signal="traces", count=left, reason="stopped")
+        for signal, count in left.items():
+            if count:
+                self._tally.drop(signal, "stopped", count)
+                log.warning("otlp.dropped", signal=signal, count=count, reason="stopped")
 
     def statistics(self) -> OtlpStatistics | None:
         """``None`` where nothing is, or ever was, exported."""
