@@ -93,7 +93,10 @@ def test_attributes_follow_the_semantic_conventions() -> None:
 
 def test_an_unknown_method_is_none_of_those_that_are_counted() -> None:
     said = attributes(span_of(found(declare(method="PURGE"))).attributes)
-    assert said["http.request.method"] == "_OTHER"
+    assert (said["http.request.method"], said["http.request.method_original"]) == ("_OTHER", "PURGE")
+    hidden = declare(method="METHOD-CANARY", references={"method": "${METHOD}"})
+    said = attributes(span_of(found(hidden)).attributes)
+    assert (said["http.request.method"], said["http.request.method_original"]) == ("_OTHER", "${METHOD}")
 
 
 def test_a_success_has_no_status_whatever_the_response_s() -> None:

@@ -26,6 +26,7 @@ _DURATIONS = (
     "probe_icmp_rtt_max_seconds",
     "probe_icmp_rtt_stddev_seconds",
 )
+_HTTP_PHASES = dict(zip(PHASES, PHASES, strict=True))
 
 Lines = dict[str, str]
 T = TypeVar("T")
@@ -51,15 +52,16 @@ class AsText:
 
     def __init__(self, labels: CheckLabels) -> None:
         self._labels = labels
+        self._probe = labels.probe
 
     def one(self, name: str, value: float) -> str:
-        return f"{name}{{{self._labels.probe}}} {number(value)}\n"
+        return f"{name}{{{self._probe}}} {number(value)}\n"
 
     def info(self, name: str, own: Mapping[str, str]) -> str:
         return f"{name}{{{self._labels.with_pairs(own)}}} 1\n"
 
     def each(self, name: str, label: str, values: list[tuple[str, float]]) -> str:
-        probe = self._labels.probe
+        probe = self._probe
         return "".join([f'{name}{{{probe},{label}="{of}"}} {number(value)}\n' for of, value in values])
 
 
@@ -71,6 +73,7 @@ class LastProbe(Generic[T]):
         self._result = result
         self._facts = result.facts
         self._form = form
+        self._one = form.one
         self._options = options
         self._found: dict[str, T] = {}
 
@@ -123,7 +126,7 @@ class LastProbe(Generic[T]):
         self._fact("probe_http_ssl", "ssl", 0)
         self._fact("probe_http_content_length", "content_length", 0)
         self._fact("probe_http_uncompressed_body_length", "body_bytes", 0)
-        self._phases("probe_http_duration_seconds", dict(zip(PHASES, PHASES, strict=True)))
+        self._phases("probe_http_duration_seconds", _HTTP_PHASES)
         if self._options.details:
             self._fact("probe_http_last_modified_timestamp_seconds", "last_modified")
 
@@ -186,7 +189,7 @@ class LastProbe(Generic[T]):
     # --- one sample each ------------------------------------------------------------------------------
 
     def _put(self, name: str, value: float) -> None:
-        self._found[name] = self._form.one(name, value)
+        self._found[name] = self._one(name, value)
 
     def _seconds(self, name: str, value: object) -> None:
         if (seen := numeric(value)) is not None:

@@ -121,6 +121,8 @@ def _declared(check: Check, location: str) -> Attributes:
         case Http():
             known = _method(check)
             yield "http.request.method", known if known in METHODS else "_OTHER"
+            if known not in METHODS:
+                yield "http.request.method_original", check.references.get("method", check.method)
         case Dns():
             yield "dns.question.name", redact(check.references.get("name", check.name), redactions(check))
             yield "watchbill.dns.record", check.record
