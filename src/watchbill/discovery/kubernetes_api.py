@@ -38,6 +38,7 @@ MOST_TOKEN_BYTES = 64 << 10
 MOST_CHARACTERS = 300
 """Of what the server says of an error."""
 GONE = 410
+TOO_MANY_REQUESTS = 429
 
 
 class ApiError(WatchbillError):

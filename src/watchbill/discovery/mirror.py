@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 
 import anyio
 
-from watchbill.discovery.kubernetes_api import GONE, WATCH_SECONDS, Api, ApiError, Resource
+from watchbill.discovery.kubernetes_api import GONE, TOO_MANY_REQUESTS, WATCH_SECONDS, Api, ApiError, Resource
 from watchbill.discovery.kubernetes_objects import Object, key_of
 from watchbill.ports import HttpError
 
@@ -46,27 +46,33 @@ class Mirror:
     objects: dict[str, Object] = field(default_factory=dict)
     known: bool = False
     """Whether it was ever listed."""
+    _version: str = ""
+    """To watch from; empty where everything is to be listed."""
     _failures: int = 0
     _unheard: int = 0
 
     async def follow(self) -> None:
         while True:
             try:
-                version, self._unheard = await self._list(), 0
-                while self._unheard < UNHEARD_IN_A_ROW:
-                    version = await self._watch(version)
+                if not self._version:
+                    await self._list()
+                await self._watch()
+                if self._unheard >= UNHEARD_IN_A_ROW:
+                    self._version = ""
                 continue
             except ApiError as error:
+                if error.status != TOO_MANY_REQUESTS:
+                    self._version = ""
                 if error.status != GONE or self._failures >= GONE_IN_A_ROW:
                     self.failed(str(error))
                 least = error.retry_after_seconds
             except HttpError as error:
+                self._version = ""
                 self.failed(error.message)
                 least = 0.0
             await anyio.sleep(max(least, self._wait()))
 
-    async def _list(self) -> str:
-        """:return: the version to watch from."""
+    async def _list(self) -> None:
         for _ in range(PAGING_ATTEMPTS):
             found: dict[str, Object] = {}
             more = ""
@@ -82,23 +88,23 @@ class Mirror:
                     raise
                 continue  # the rest of the list has expired
             self.objects, self.known = found, True
+            self._version, self._unheard = page.version, 0
             self.changed()
-            return page.version
+            return
         raise ApiError(f"the list of {self.resource.plural} expires before it is read to its end")
 
-    async def _watch(self, version: str) -> str:
-        """:return: the version that the next watch goes on from."""
+    async def _watch(self) -> None:
         seconds = round(WATCH_SECONDS * (1 + self.random()))
         opened, began = False, anyio.current_time()
         self._unheard += 1
         try:
             async with self.api.watch(
-                self.resource, self.namespace, self.selectors, version=version, seconds=seconds
+                self.resource, self.namespace, self.selectors, version=self._version, seconds=seconds
             ) as events:
                 opened = True
                 async for event in events:
                     self._failures = self._unheard = 0
-                    version = event.version
+                    self._version = event.version
                     self._take(event.kind, event.found)
         except HttpError:
             if not opened:
@@ -110,7 +116,6 @@ class Mirror:
             raise ApiError(f"watches of {self.resource.plural} end as soon as they begin, and tell nothing")
         self.changed()  # all is as it was told
         await anyio.sleep(FIRST_WAIT_SECONDS * (1 + self.random()))
-        return version
 
     def _take(self, kind: str, found: Object) -> None:
         match kind:

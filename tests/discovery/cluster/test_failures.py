@@ -54,6 +54,22 @@ async def test_a_watch_that_cannot_be_opened_again_is_a_failure(api: KubernetesA
         await api.watched()
 
 
+async def test_a_server_that_is_too_busy_for_a_watch_is_not_asked_for_everything(
+    api: KubernetesApi, account: Mounted
+) -> None:
+    api.put("ingresses", ingress("shop", "shop.test"))
+    async with following(api, account) as told:
+        await told.until(lambda: told.addresses() == ["shop.test"])
+        await api.watched()
+        api.watch_refusal = Refusal(429, "TooManyRequests", "please wait")
+        api.end_watches()
+        await told.failed_again(2)
+        api.put("ingresses", ingress("blog", "blog.test"))
+        api.watch_refusal = None
+        await told.until(lambda: told.addresses() == ["blog.test", "shop.test"])
+        assert lists(api) == 1
+
+
 async def test_a_token_is_read_anew_when_it_was_rotated(api: KubernetesApi, account: Mounted) -> None:
     api.put("ingresses", ingress("shop", "shop.test"))
     async with following(api, account) as told:
