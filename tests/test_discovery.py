@@ -11,14 +11,17 @@ from typing import Any
 
 import anyio
 import pytest
+import structlog
 import trio
 import trio.testing
 
 from watchbill.app import App, open_app
 from watchbill.config import load
+from watchbill.discovery import running
 from watchbill.discovery.formats import read_groups
 from watchbill.domain.config import LoadedConfig
 from watchbill.domain.errors import MassDeleteError
+from watchbill.domain.kubernetes_sd import KubernetesSd
 from watchbill.domain.messages import (
     ApplyTargets,
     CheckDeleted,
@@ -523,6 +526,20 @@ def test_a_source_that_crashes_is_counted_and_begins_again(tmp_path: Path) -> No
             assert numbers(app) == expect(targets=1, failures_total=1)
 
     on_virtual_time(tmp_path, test)
+
+
+@pytest.mark.anyio
+async def test_two_namespaces_that_fail_in_turns_are_told_of_once_each() -> None:
+    block = running._Block(KubernetesSd(role="ingress", namespaces=("a", "b")), "")
+    discoveries = running.Discoveries(
+        None, source_of=None, send=None, loaded=None, clock=None  # type: ignore[arg-type]
+    )  # fmt: skip
+    with structlog.testing.capture_logs() as logs:
+        for reason in ["a is forbidden", "b is forbidden"] * 3:
+            discoveries.failed("cluster", block, reason)
+    told = [line["reason"] for line in logs if line["log_level"] == "warning"]
+    assert told == ["a is forbidden", "b is forbidden"]
+    assert block.failures == 6
 
 
 def test_history_keeps_what_changed_and_no_more(tmp_path: Path) -> None:

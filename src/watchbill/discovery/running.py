@@ -22,6 +22,7 @@ from watchbill.domain.units import SECOND
 
 log = structlog.get_logger()
 
+REASONS_KEPT = 1000
 BACK_AFTER_SECONDS = 60.0
 """A source that crashed begins again after so long."""
 
@@ -51,7 +52,8 @@ class _Block:
     pending: Sequence[TargetGroup] | None = None
     failures: int = 0
     succeeded_at: float = 0.0
-    failing: str = ""
+    failing: set[str] = field(default_factory=set)
+    """Why, as the log was told since all went well: parts of a source that fail take turns."""
     failed_lately: bool = False
     """Since it found something: a part of a source may fail while the rest of it is followed."""
 
@@ -150,9 +152,12 @@ class Discoveries:
 
     def failed(self, name: str, block: _Block, reason: str) -> None:
         block.failures += 1
-        say = log.warning if reason != block.failing else log.debug  # each minute the same is no news
+        say = log.warning if reason not in block.failing else log.debug  # each minute the same is no news
         say("discovery.failed", discovery=name, reason=reason)
-        block.failing, block.failed_lately = reason, True
+        if len(block.failing) >= REASONS_KEPT:
+            block.failing.clear()
+        block.failing.add(reason)
+        block.failed_lately = True
 
     async def _hand_on(self) -> None:
         """One after the other: what is found meanwhile takes the place of what was found before."""
@@ -185,7 +190,7 @@ class Discoveries:
     def _recover(self, name: str, block: _Block) -> None:
         if block.failing:
             log.info("discovery.recovered", discovery=name)
-            block.failing = ""
+            block.failing.clear()
 
 
 @asynccontextmanager
