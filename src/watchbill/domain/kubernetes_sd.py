@@ -72,7 +72,7 @@ class KubernetesSd(Declared):
                         key,
                         f"{key} is for another api_server; name it, or leave {key} out for the pod's own account",
                     )
-        elif self.token_file is not None and self.api_server.startswith("http:"):
+        elif self.token_file is not None and split_url(self.api_server).scheme == "http":
             raise declared_problem(
                 "token_file", "a token is sent over https only; use an api_server with https"
             )

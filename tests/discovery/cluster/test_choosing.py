@@ -203,6 +203,7 @@ async def test_others_run_while_a_probe_of_many_ingresses_is_read(
         ({"role": "ingress", "api_server": "kubernetes:6443"}, "an api_server is a url"),
         ({"role": "ingress", "api_server": "https://a:b@kubernetes"}, "no credentials"),
         ({"role": "ingress", "api_server": "http://kubernetes", "token_file": "/t"}, "over https only"),
+        ({"role": "ingress", "api_server": "HTTP://kubernetes", "token_file": "/t"}, "over https only"),
         ({"role": "ingress", "api_server": "https://kubernetes", "token_file": "t"}, "an absolute path"),
         (
             {"role": "ingress", "api_server": "https://kubernetes", "own_namespace": True},
