@@ -5,7 +5,7 @@ from __future__ import annotations
 import datetime
 import gc
 import ssl
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager, suppress
 
 import anyio
@@ -32,6 +32,7 @@ from watchbill.domain.web import (
     WebSettingsError,
 )
 from watchbill.web import opened, server
+from watchbill.web.tls import MOST_RECORDS_AT_A_STRETCH, Encrypted
 
 pytestmark = pytest.mark.anyio
 CLOSING = REQUEST.replace(b"\r\n\r\n", b"\r\nConnection: close\r\n\r\n")
@@ -129,14 +130,34 @@ async def test_who_says_with_the_request_that_no_more_will_come_is_answered() ->
         client.send(REQUEST)
         client.shutdown()
         await stream.send(client.bio_read(1 << 20))
-        received = b""
-        with suppress(anyio.EndOfStream, SSL.ZeroReturnError):
-            while True:
-                client.bio_write(await stream.receive())
-                with suppress(SSL.WantReadError):
-                    while True:
-                        received += client.recv(65_536)
+        received = await _decrypted(client, stream)
         assert received.endswith(b"\r\n\r\nok")
+
+
+async def test_a_request_in_records_of_one_byte_leaves_others_their_turn(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    stretches: list[int] = []
+    decrypted = Encrypted.decrypted
+
+    def counted(encrypted: Encrypted) -> Iterator[bytes]:
+        stretches.append(0)
+        for part in decrypted(encrypted):
+            stretches[-1] += 1
+            yield part
+
+    monkeypatch.setattr(Encrypted, "decrypted", counted)
+    async with serving(live_tls()) as served, await served.connect() as stream:
+        client = SSL.Connection(SSL.Context(SSL.TLS_CLIENT_METHOD), None)
+        client.set_connect_state()
+        await _shaken(client, stream)
+        request = CLOSING.replace(b"\r\n", b"\r\nX-Long: " + b"x" * 5_000 + b"\r\n", 1)
+        for byte in request:
+            client.send(bytes([byte]))
+        await stream.send(client.bio_read(1 << 20))
+        assert b"200 OK" in await _decrypted(client, stream)
+    assert sum(stretches) == len(request)
+    assert max(stretches) == MOST_RECORDS_AT_A_STRETCH
 
 
 async def test_a_client_that_is_slow_to_shake_hands_or_to_ask_loses_its_connection(
@@ -239,6 +260,18 @@ async def test_handshakes_are_not_repeated_within_a_connection() -> None:
         client.renegotiate()
         with pytest.raises((SSL.Error, anyio.EndOfStream)):
             await _shaken(client, stream)
+
+
+async def _decrypted(client: SSL.Connection, stream: SocketStream) -> bytes:
+    """All that the server says until it ends its side."""
+    received = b""
+    with suppress(anyio.EndOfStream, SSL.ZeroReturnError):
+        while True:
+            client.bio_write(await stream.receive())
+            with suppress(SSL.WantReadError):
+                while True:
+                    received += client.recv(65_536)
+    return received
 
 
 async def _shaken(client: SSL.Connection, stream: SocketStream) -> None:

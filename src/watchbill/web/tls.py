@@ -20,6 +20,9 @@ from OpenSSL import SSL, crypto
 from watchbill.domain.web import CIPHER_SUITES, CURVES, TLS13_SUITES, TlsSettings, WebSettingsError
 
 READ_AT_ONCE = 64 << 10
+LARGEST_RECORD = 16 << 10
+MOST_RECORDS_AT_A_STRETCH = 256
+"""A record may hold a single byte, and costs as much as a full one: what one read brings could hold 11,000."""
 WRITE_AT_ONCE = 1 << 20
 HANDSHAKE_RECORD = 0x16
 _PRIVATE_KEY = re.compile(
@@ -226,7 +229,8 @@ class HandshakeError(Exception):
 class Encrypted(asyncio.Transport):
     """A transport whose other side is TLS: what is written is encrypted, what :meth:`received` yields was decrypted.
 
-    Reading that is paused stays paused for what has been decrypted, too: ``resumed`` is called when there may be more.
+    Reading that is paused stays paused for what has been decrypted, too: ``resumed`` is called when there may be more, and
+    is to read on in a later turn of the loop.
     """
 
     def __init__(
@@ -238,6 +242,7 @@ class Encrypted(asyncio.Transport):
         self._transport = transport
         self._resumed = resumed
         self._paused = False
+        self._resting = False
         self._begun = False
         self.established = False
         self.ended = False
@@ -256,13 +261,19 @@ class Encrypted(asyncio.Transport):
             self._shake_hands()
 
     def decrypted(self) -> Iterator[bytes]:
-        """What can be read now, a record at a time, until reading is paused.
+        """What can be read now, a record at a time, until reading is paused; after a stretch, others have their turn.
 
         :raises BrokenError: the connection is of no more use.
         """
+        self._rest(False)
+        records = 0
         while self.established and not self._paused and not self.ended and not self._transport.is_closing():
+            if records == MOST_RECORDS_AT_A_STRETCH:
+                self._rest(True)
+                return
+            records += 1
             try:
-                part = self._ssl.recv(READ_AT_ONCE)
+                part = self._ssl.recv(LARGEST_RECORD)
             except SSL.WantReadError:
                 self._flush()  # answers to what was no data: a refused renegotiation, new keys
                 return
@@ -272,6 +283,17 @@ class Encrypted(asyncio.Transport):
             except SSL.Error as error:
                 raise BrokenError from error
             yield part
+
+    def _rest(self, resting: bool) -> None:
+        """Meanwhile nothing more comes in, whatever flow control says; when it ends, flow control decides again."""
+        if resting is self._resting or self._transport.is_closing():
+            return
+        self._resting = resting
+        if resting:
+            self._transport.pause_reading()
+            self._resumed()
+        elif not self._paused:
+            self._transport.resume_reading()
 
     def _shake_hands(self) -> None:
         try:
