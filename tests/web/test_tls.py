@@ -32,7 +32,7 @@ from watchbill.domain.web import (
     WebSettingsError,
 )
 from watchbill.web import opened, server
-from watchbill.web.tls import MOST_RECORDS_AT_A_STRETCH, Encrypted
+from watchbill.web.encrypted import MOST_RECORDS_AT_A_STRETCH, Encrypted
 
 pytestmark = pytest.mark.anyio
 CLOSING = REQUEST.replace(b"\r\n\r\n", b"\r\nConnection: close\r\n\r\n")

@@ -8,7 +8,8 @@ from dataclasses import dataclass, field
 
 from watchbill.domain.units import Instant
 from watchbill.domain.web import WebSettings, WebSettingsError
-from watchbill.web.tls import HANDSHAKE_FAILURES, Context, server_context
+from watchbill.web.encrypted import HANDSHAKE_FAILURES
+from watchbill.web.tls import Context, server_context
 
 
 @dataclass(frozen=True, slots=True)

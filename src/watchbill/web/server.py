@@ -17,9 +17,9 @@ from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol, RequestResp
 
 from watchbill.web.addresses import BACKLOG
 from watchbill.web.backup import MORE_TIME
+from watchbill.web.encrypted import BrokenError, Encrypted, HandshakeError
 from watchbill.web.guard import PLAIN_HEADERS
 from watchbill.web.live import Live
-from watchbill.web.tls import BrokenError, Encrypted, HandshakeError
 
 MOST_CONNECTIONS = 100
 LARGEST_HEAD_BYTES = 64 << 10
