@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import gc
 import gzip
 import subprocess
 import sys
+import weakref
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field, replace
@@ -32,8 +34,9 @@ from tests.metrics.states import declare, probe_of
 from tests.otlp.receiver import PROTOBUF, attributes
 from watchbill.board import Board
 from watchbill.clock import Clock
+from watchbill.domain.checks import Check
 from watchbill.domain.config import Config, LoadedConfig
-from watchbill.domain.messages import CheckRegistered, ConfigReloaded
+from watchbill.domain.messages import CheckDeleted, CheckRegistered, ConfigReloaded
 from watchbill.domain.otlp import OtlpOptions
 from watchbill.domain.plan import Plan
 from watchbill.domain.results import Reason
@@ -93,13 +96,14 @@ class Stage:
             ConfigReloaded(LoadedConfig(config, "digest"), Plan(), self.clock.now(), "test")
         )
 
-    def probe(self, count: int = 1) -> None:
+    def probe(self, count: int = 1) -> Check:
         check = declare()
         for number in range(count):
             context = TraceContext(number.to_bytes(16, "big"), b"\1" * 8, sampled=True)
             now = self.clock.now()
             result = replace(probe_of(check).result, trace=Trace(context, check, now, 0.001, ()))
             self.export.probed(replace(probe_of(check), result=result))
+        return check
 
     def register(self) -> None:
         self.board.registered(CheckRegistered(declare(), self.clock.now(), ""))
@@ -407,6 +411,23 @@ def test_a_trouble_that_lasts_is_told_once_however_many_exports_it_costs() -> No
                 stage.otherwise = OK
                 await anyio.sleep(30)
         assert [line["event"] for line in logs] == ["otlp.failing", "otlp.dropped", "otlp.recovered"]
+
+    on_virtual_time(main)
+
+
+def test_a_deleted_check_is_not_remembered_for_a_span_that_waited() -> None:
+    async def main() -> None:
+        stage = Stage(virtual_clock())
+        await stage.configure(metrics=False)
+        async with running(stage):
+            gone = stage.probe()
+            stage.export.deleted(CheckDeleted(gone, stage.clock.now(), ""))
+            remembered = weakref.ref(gone)
+            del gone
+            await anyio.sleep(10)
+            gc.collect()
+            assert remembered() is None
+        assert stage.numbers()["exported"]["traces"] == 1
 
     on_virtual_time(main)
 

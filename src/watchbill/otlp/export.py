@@ -82,9 +82,11 @@ class Export:
     def probed(self, event: ProbeEvent) -> None:
         if event.result.trace is None or self._encoding is None:
             return
-        dropped = self._queue.put(event.result)
-        if dropped:
-            self._tally.drop("traces", "queue_full", dropped)
+        self._count_dropped(self._queue.put(event.result))
+
+    def _count_dropped(self, count: int) -> None:
+        if count:
+            self._tally.drop("traces", "queue_full", count)
 
     def _encode(self, result: Result) -> bytes:
         assert self._encoding is not None  # noqa: S101 - nothing is put into the queue without
@@ -98,6 +100,8 @@ class Export:
 
     def deleted(self, event: CheckDeleted) -> None:
         if self._encoding is not None:
+            # Encoded later, its last spans would have it remembered for good.
+            self._count_dropped(self._queue.settle())
             self._encoding.forget(event.check.id)
 
     async def configured(self, event: ConfigReloaded) -> None:

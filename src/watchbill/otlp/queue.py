@@ -40,9 +40,10 @@ class SpanQueue:
         self._fresh.append(result)
         if not self._some.is_set():
             self._some.set()
-        return self._settle() if len(self._fresh) >= ENCODED_AT_ONCE else 0
+        return self.settle() if len(self._fresh) >= ENCODED_AT_ONCE else 0
 
-    def _settle(self) -> int:
+    def settle(self) -> int:
+        """Encode what has come; how many had to go for it."""
         fresh, self._fresh = self._fresh, []
         for span in filter(None, map(self._encode, fresh)):
             self._spans.append(span)
@@ -70,7 +71,7 @@ class SpanQueue:
     def take(self) -> list[bytes]:
         """The oldest, at most a batch."""
         if not self._spans:
-            self._settle()
+            self.settle()
         batch: list[bytes] = []
         size = 0
         while (
