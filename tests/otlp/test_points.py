@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 from collections.abc import Iterator
 
 import pytest
@@ -13,6 +14,7 @@ from tests.otlp.translated import prometheus_name, series_of_metrics
 from watchbill.domain.config import MetricsOptions
 from watchbill.domain.units import SECOND
 from watchbill.metrics import CHECK_FAMILIES
+from watchbill.otlp import points
 from watchbill.otlp.encoding import Encoding
 from watchbill.otlp.names import named
 
@@ -21,10 +23,10 @@ EVERYTHING = MetricsOptions(phases=True, certificates=True, details=True)
 
 def exported(scene: Scene) -> list[Metric]:
     encoding = Encoding(CHECK_FAMILIES, {"service.name": "watchbill"}, "1.2.3")
-    points, now = encoding.points(), scene.clock.now()
+    load, now = encoding.points(), scene.clock.now()
     for state in scene.board.checks.values():
-        encoding.add(points, scene.metrics.read(state, now), now)
-    request = ExportMetricsServiceRequest.FromString(encoding.metrics({}, points))
+        encoding.add(load, scene.metrics.read(state, now), now)
+    request = ExportMetricsServiceRequest.FromString(encoding.metrics({}, load))
     return [
         metric
         for resource in request.resource_metrics
@@ -79,6 +81,22 @@ def scenes() -> Iterator[tuple[str, Scene]]:
 @pytest.mark.parametrize("scene", [pytest.param(scene, id=name) for name, scene in scenes()])
 def test_a_collector_makes_of_it_the_series_of_the_exposition(scene: Scene) -> None:
     assert series_of_metrics(exported(scene)) == shown(scene)
+
+
+def test_labels_are_made_once_for_a_check_and_forgotten_with_it() -> None:
+    def held() -> int:
+        gc.collect()
+        return sum(type(one) is points._Labels for one in gc.get_objects())
+
+    scene, encoding, before = Scene(), Encoding(CHECK_FAMILIES, {}, "1.2.3"), held()
+    for turn in range(3):
+        scene.register(declare("one"), declare("two", labels={"turn": str(turn)}))
+        for state in scene.board.checks.values():
+            now = scene.clock.now()
+            encoding.add(encoding.points(), scene.metrics.read(state, now), now)
+        assert held() - before == 2
+    encoding.forget("one")
+    assert held() - before == 1
 
 
 def test_every_family_of_a_check_has_a_name_that_leads_back_to_its_own() -> None:

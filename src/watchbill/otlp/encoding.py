@@ -28,6 +28,7 @@ class Encoding:
 
     def forget(self, check_id: str) -> None:
         self._spans.forget(check_id)
+        self._points.forget(check_id)
 
     def points(self) -> Points:
         """Nothing yet."""

@@ -48,14 +48,18 @@ class PointEncoder:
 
     def __init__(self, families: Sequence[Described]) -> None:
         self._families = {family.name: (family.kind, _metric(family)) for family in families}
+        self._labels: dict[str, _Labels] = {}
 
     def add(self, points: Points, reading: Reading, now: Instant) -> None:
         """All points of one check."""
-        labels = _Labels(reading)
+        labels = self._labels_of(reading)
         for sample in reading.samples:
             points.add(sample.family, self._number(sample, reading, labels, now))
         for observed in reading.histograms:
             points.add(observed.family, _histogram(observed, reading, labels, now))
+
+    def forget(self, check_id: str) -> None:
+        self._labels.pop(check_id, None)
 
     def metrics(self, points: Points) -> Iterator[bytes]:
         """Fields of a ``ScopeMetrics``."""
@@ -63,6 +67,14 @@ class PointEncoder:
             kind, head = self._families[family]
             body = nested(_KIND_FIELD[kind], _KIND_HEAD[kind], *encoded)
             yield nested(ScopeMetrics.METRICS_FIELD_NUMBER, head, body)
+
+    def _labels_of(self, reading: Reading) -> _Labels:
+        """Made anew each time they would take half of the export."""
+        check_id = reading.labels["check"]
+        known = self._labels.get(check_id)
+        if known is None or not known.are_of(reading):
+            known = self._labels[check_id] = _Labels(reading)
+        return known
 
     def _number(self, sample: Sample, reading: Reading, labels: _Labels, now: Instant) -> bytes:
         at = now * NANOSECONDS
@@ -93,15 +105,22 @@ class _Labels:
     """The encoded attributes of one check's points."""
 
     def __init__(self, reading: Reading) -> None:
-        self._reading = reading
+        self._common, self._declared = reading.labels, reading.declared
+        self._target = reading.target
         common, declared = tuple(reading.labels.items()), tuple(reading.declared.items())
-        target = ("target", reading.target)
-        self._own = _of_number((*common, *declared))
-        self._targeted = _of_number((*common, target, *declared))
-        self._histogram = _of_histogram((*common, *declared))
+        self._own = _encoded_number((*common, *declared))
+        self._targeted = _encoded_number((*common, ("target", reading.target), *declared))
+        self._histogram = _encoded_histogram((*common, *declared))
+
+    def are_of(self, reading: Reading) -> bool:
+        return (self._common, self._declared, self._target) == (
+            reading.labels,
+            reading.declared,
+            reading.target,
+        )
 
     def of_number(self, own: Pairs, *, targeted: bool) -> bytes:
-        if own and any(name in self._reading.declared for name, _ in own):
+        if own and any(name in self._declared for name, _ in own):
             return self._without_declared(own)
         return (self._targeted if targeted else self._own) + _of_number(own)
 
@@ -110,22 +129,25 @@ class _Labels:
 
     def _without_declared(self, own: Pairs) -> bytes:
         """A declared label gives way to the family's own of that name, which only families of the last probe have."""
-        reading, names = self._reading, dict(own)
-        declared = ((name, value) for name, value in reading.declared.items() if name not in names)
-        common = chain(reading.labels.items(), [("target", reading.target)])
-        return _of_number((*common, *declared, *own))
+        names = dict(own)
+        declared = ((name, value) for name, value in self._declared.items() if name not in names)
+        common = chain(self._common.items(), [("target", self._target)])
+        return _encoded_number((*common, *declared, *own))
 
 
-@lru_cache(maxsize=65_536)  # those of 20,000 checks; made anew each time they would take half of the export
-def _of_number(pairs: Pairs) -> bytes:
+def _encoded_number(pairs: Pairs) -> bytes:
     return NumberDataPoint(attributes=[attribute(name, value) for name, value in pairs]).SerializeToString()
 
 
-@lru_cache(maxsize=65_536)
-def _of_histogram(pairs: Pairs) -> bytes:
+def _encoded_histogram(pairs: Pairs) -> bytes:
     return HistogramDataPoint(
         attributes=[attribute(name, value) for name, value in pairs]
     ).SerializeToString()
+
+
+# A family's own labels: few outcomes and phases, and the certificates that checks of TLS have seen.
+_of_number = lru_cache(maxsize=4096)(_encoded_number)
+_of_histogram = lru_cache(maxsize=64)(_encoded_histogram)
 
 
 def _metric(family: Described) -> bytes:
