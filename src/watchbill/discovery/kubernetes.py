@@ -45,12 +45,15 @@ def kubernetes_source(
     judge: Judge,
     environment: Mapping[str, str],
     random: Callable[[], float],
+    monotonic: Callable[[], float],
 ) -> Source:
-    """``environment``: where a pod is told of its cluster; ``random``: from 0 to 1."""
-    return partial(_follow, Api(options, http, files, judge, environment), random)
+    """``environment``: where a pod is told of its cluster; ``random``: from 0 to 1; ``monotonic``: seconds."""
+    return partial(_follow, Api(options, http, files, judge, environment), random, monotonic)
 
 
-async def _follow(api: Api, random: Callable[[], float], report: Report) -> None:
+async def _follow(
+    api: Api, random: Callable[[], float], monotonic: Callable[[], float], report: Report
+) -> None:
     namespaces = await _namespaces(api, random, report)
     view = _View(api.options.role, report)
     roles: tuple[Role, ...] = ("probe", "ingress") if view.role == "probe" else (view.role,)
@@ -59,7 +62,7 @@ async def _follow(api: Api, random: Callable[[], float], report: Report) -> None
             for namespace in namespaces:
                 mirror = Mirror(
                     api, RESOURCES[role], namespace, _selectors(api.options, role),
-                    view.change, report.failed, random,
+                    view.change, report.failed, random, monotonic,
                 )  # fmt: skip
                 view.mirrors[role] = [*view.mirrors.get(role, ()), mirror]
                 group.start_soon(mirror.follow, name=f"{role} in {namespace or 'all namespaces'}")

@@ -32,7 +32,7 @@ PAGING_ATTEMPTS = 3
 class Mirror:
     """``changed`` is told of what is new, ``failed`` of why nothing is; ``objects`` are by namespace and name.
 
-    ``random``: from 0 to 1.
+    ``random``: from 0 to 1; ``monotonic``: seconds.
     """
 
     api: Api
@@ -43,6 +43,7 @@ class Mirror:
     changed: Callable[[], None]
     failed: Callable[[str], None]
     random: Callable[[], float]
+    monotonic: Callable[[], float]
     objects: dict[str, Object] = field(default_factory=dict)
     known: bool = False
     """Whether it was ever listed."""
@@ -95,7 +96,7 @@ class Mirror:
 
     async def _watch(self) -> None:
         seconds = round(WATCH_SECONDS * (1 + self.random()))
-        opened, began = False, anyio.current_time()
+        opened, began = False, self.monotonic()
         self._unheard += 1
         try:
             async with self.api.watch(
@@ -110,7 +111,7 @@ class Mirror:
             if not opened:
                 raise
             # Cut off, or silent since nothing changes or the connection is dead: another one goes on, or fails and says why.
-        if anyio.current_time() - began >= BRIEF_SECONDS:
+        if self.monotonic() - began >= BRIEF_SECONDS:
             self._failures = 0
         elif self._unheard >= UNHEARD_IN_A_ROW:
             raise ApiError(f"watches of {self.resource.plural} end as soon as they begin, and tell nothing")

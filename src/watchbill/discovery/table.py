@@ -33,6 +33,7 @@ def source_of(block: Discovery, folder: str, ports: Ports) -> Source:
                 judge=ports.judge,
                 environment=ports.environment,
                 random=lambda: int.from_bytes(ports.random_bytes(6)) / (1 << 48),
+                monotonic=ports.clock.monotonic,
             )
         case _:
             assert_never(declared)

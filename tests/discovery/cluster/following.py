@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
@@ -57,6 +58,7 @@ async def following(
             judge=judge,
             environment=environment,
             random=lambda: 0.5,
+            monotonic=time.monotonic,
         )
         async with running(source, told) as report:
             yield report

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -287,7 +288,7 @@ async def test_outside_a_cluster_it_says_what_to_declare(account: Mounted) -> No
     async with open_network() as network:
         source = kubernetes_source(
             KubernetesSd(role="ingress"), http=HttpRequests(network), files=account, judge=judge_inline,
-            environment={}, random=lambda: 0.5,
+            environment={}, random=lambda: 0.5, monotonic=time.monotonic,
         )  # fmt: skip
         async with running(source) as told:
             await told.failed_again()
@@ -301,7 +302,7 @@ async def test_failures_are_waited_for_longer_and_longer_and_never_in_step(
     waits = []
     for random in (0.0, 1.0):
         one = mirror.Mirror(
-            None, api_module.RESOURCES["ingress"], "", {}, lambda: None, lambda _: None, lambda random=random: random  # type: ignore[arg-type, misc]
+            None, api_module.RESOURCES["ingress"], "", {}, lambda: None, lambda _: None, lambda random=random: random, time.monotonic  # type: ignore[arg-type, misc]
         )  # fmt: skip
         waits.append([one._wait() for _ in range(8)])
     assert waits[0] == [0.5, 1.0, 2.0, 4.0, 8.0, 15.0, 15.0, 15.0]

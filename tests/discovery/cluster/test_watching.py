@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import time
 from collections.abc import Callable
 from typing import Any
 
@@ -233,7 +234,7 @@ async def test_watches_that_end_as_soon_as_they_begin_are_a_failure_that_is_wait
 async def test_what_changes_of_an_object_and_means_nothing_here_is_not_told() -> None:
     told: list[str] = []
     one = mirror.Mirror(
-        None, api_module.RESOURCES["ingress"], "", {}, lambda: told.append("changed"), told.append, lambda: 0.5  # type: ignore[arg-type]
+        None, api_module.RESOURCES["ingress"], "", {}, lambda: told.append("changed"), told.append, lambda: 0.5, time.monotonic  # type: ignore[arg-type]
     )  # fmt: skip
     for version, hosts in ((1, ["a.test"]), (2, ["a.test"]), (3, ["a.test", "b.test"])):
         found = {**ingress("shop", *hosts), "status": {"version": version}}
