@@ -257,7 +257,7 @@ def test_objectives_count_what_is_discovered_by_its_interval(old: str, new: str,
     found = loaded(text + "slos: {shop: {service: shop, availability: 99%}}\n", tmp_path)
     texts = generated(found, asked(MINUTE, only=frozenset({"slo"}), discovered=families(found)[0]))
     assert (
-        r'60 * rate(watchbill_check_slots_total{check=~"own|pods-.+", check!~"pods-canary|pods-eu-.+", outcome='
+        r'60 * clamp_min(last_over_time(watchbill_check_slots_total{check=~"own|pods-.+", check!~"pods-canary|pods-eu-.+", outcome='
         in texts.rules
     )
     rules = yaml.safe_load(texts.rules)

@@ -18,7 +18,7 @@ from watchbill.generate.counters import Phase, Slots, counters
 from watchbill.generate.indicators import Indicator, indicators
 from watchbill.generate.promql import braces
 from watchbill.generate.slos import (
-    BASE_SCRAPES,
+    BRIDGED_SCRAPES,
     BURN_ALERT,
     GOOD,
     OBJECTIVE,
@@ -116,7 +116,7 @@ def _down_and_up_again(scene: _Scene) -> Trial:
     down = 20
     shorts = {each: _longest_short(each, scene) for each in scene.indicators}
     recovering = {each: short for each, short in shorts.items() if short <= MOST_SCRAPES * scene.scrape}
-    up = max((short // scene.scrape for short in recovering.values()), default=0) + 2 * BASE_SCRAPES
+    up = max((short // scene.scrape for short in recovering.values()), default=0) + 2 * BRIDGED_SCRAPES
     queries = [scene.ringing(down, {each: _severities(each, scene) for each in scene.indicators})]
     queries += [_ringing_of(scene, down + up, each, [], severity="critical") for each in recovering]
     phases = [Phase(down, Slots(failed=1)), Phase(up, Slots(fast=1))]
@@ -276,7 +276,7 @@ def _gone_and_back(scene: _Scene) -> Trial:
 
 
 def _scraped_too_rarely(scene: _Scene) -> Iterator[Trial]:
-    every = BASE_SCRAPES + 1
+    every = BRIDGED_SCRAPES + 2
     scrapes = UNMEASURED_FOR // scene.scrape + 3 * every
     if every * scene.scrape >= LOOKBACK or scrapes > MOST_SCRAPES:
         return  # Prometheus forgets the series between two such scrapes

@@ -1,7 +1,7 @@
 """Recording and alerting rules of the objectives under ``slos:``.
 
-For each indicator two rates are recorded over one short window, of slots that were bad and of all that had a verdict,
-every check weighed by its interval. Whatever is longer is a sum over those, bad by all: an average of ratios would be
+For each indicator two rates are recorded at each scrape, of slots that were bad and of all that had a verdict, every
+check weighed by its interval. Whatever is longer is a sum over those, bad by all: an average of ratios would be
 spoilt by the first window without a slot.
 """
 
@@ -20,13 +20,12 @@ from watchbill.generate.indicators import Indicator, indicators
 from watchbill.generate.rules import Alert, Group, Recording, Rule
 from watchbill.generate.texts import NUMBER, said, span
 
-BASE_SCRAPES = 3
-"""The base window in scrapes. Each increment is seen by as many evaluations as there are pairs of scrapes in it, and
-each adds its part, so that the sum over them is whole; a window more delays it by half a scrape."""
+BRIDGED_SCRAPES = 3
+"""How many scrapes back the last sample of a counter may lie: two in a row may fail."""
 BUDGET_STEPS = 8640
 """How often in its window the budget is reckoned anew: every 5 minutes for 30 days."""
-ROUNDING = 0.7
-"""What a count of failures may lack: the first increments of a counter that stood at 0 are extrapolated less."""
+ROUNDING = 0.5
+"""What a count of failures may be off by: sums of fractions are never quite whole."""
 UNMEASURED_FOR = timedelta(minutes=15)
 BAD, ALL, FAILURES = "slo:watchbill_bad_slots:rate", "slo:watchbill_slots:rate", "slo:watchbill_failures:rate"
 BURN, OBJECTIVE = "slo:watchbill_burn_rate:ratio", "slo:watchbill_objective:ratio"
@@ -35,8 +34,8 @@ GOOD, REMAINING = "slo:watchbill_good:ratio", "slo:watchbill_error_budget_remain
 BURN_ALERT, UNMEASURED_ALERT = "WatchbillErrorBudgetBurn", "WatchbillObjectiveUnmeasured"
 SLOTS, LATENCY = "watchbill_check_slots_total", "watchbill_check_latency_seconds"
 
-Parts: TypeAlias = Callable[[str, Indicator, str], list[str]]
-"""(matcher of checks, indicator, range) -> the rates of their series, to be added up."""
+Parts: TypeAlias = Callable[[str, Indicator, timedelta], list[str]]
+"""(matcher of checks, indicator, scrape interval) -> the rates of their series, to be added up."""
 
 
 def slo_groups(config: Config, asked: Asked) -> tuple[list[Group], list[str]]:
@@ -72,39 +71,50 @@ def _groups(slo_id: str, found: list[Indicator], config: Config, asked: Asked) -
 
 
 def _base(indicator: Indicator, scrape: timedelta) -> Iterator[Rule]:
-    over = f"[{span(BASE_SCRAPES * scrape)}]"
     bad, judged = (_bad, _judged) if indicator.within is None else (_bad_or_slow, _judged_or_timed)
-    yield Recording(BAD, _sum(indicator, bad, over), indicator.labels)
-    yield Recording(ALL, _sum(indicator, judged, over), indicator.labels)
-    yield Recording(FAILURES, _sum(indicator, bad, over, weighed=False), indicator.labels)
+    yield Recording(BAD, _sum(indicator, bad, scrape), indicator.labels)
+    yield Recording(ALL, _sum(indicator, judged, scrape), indicator.labels)
+    yield Recording(FAILURES, _sum(indicator, bad, scrape, weighed=False), indicator.labels)
 
 
-def _sum(indicator: Indicator, parts: Parts, over: str, *, weighed: bool = True) -> str:
+def _sum(indicator: Indicator, parts: Parts, scrape: timedelta, *, weighed: bool = True) -> str:
     """Over all checks. ``or`` joins what has no series in common, so that a side that is missing takes no other along."""
     lines = []
     for interval, ids in indicator.ids.items():
         weight = f"{interval.total_seconds():g} * " if weighed else ""
-        lines += [f"{weight}{part}" for part in parts(indicator.matching(ids), indicator, over)]
+        lines += [f"{weight}{part}" for part in parts(indicator.matching(ids), indicator, scrape)]
     return "sum(\n  {}\n)\n".format("\n    or\n  ".join(lines))
 
 
-def _bad(check: str, _: Indicator, over: str) -> list[str]:
-    return [f'rate({SLOTS}{{{check}, outcome="failure"}}{over})']
+def _rate(selector: str, scrape: timedelta) -> str:
+    """By how much a counter has risen since the evaluation before, a second; nothing where it began anew meanwhile.
+
+    Not ``rate``: its windows overlap, so that a failure counts by and by, and it extrapolates a counter that stood at 0
+    less. These differences add up to what was counted, whatever the phases of slots, scrapes and evaluations.
+    """
+    last = f"last_over_time({selector}[{span(BRIDGED_SCRAPES * scrape)}]"
+    return f"clamp_min({last}) - {last} offset {span(scrape)}), 0) / {scrape.total_seconds():g}"
 
 
-def _judged(check: str, _: Indicator, over: str) -> list[str]:
-    return [f'rate({SLOTS}{{{check}, outcome=~"success|failure"}}{over})']
+def _bad(check: str, _: Indicator, scrape: timedelta) -> list[str]:
+    return [_rate(f'{SLOTS}{{{check}, outcome="failure"}}', scrape)]
 
 
-def _bad_or_slow(check: str, indicator: Indicator, over: str) -> list[str]:
+def _judged(check: str, _: Indicator, scrape: timedelta) -> list[str]:
+    return [_rate(f'{SLOTS}{{{check}, outcome=~"success|failure"}}', scrape)]
+
+
+def _bad_or_slow(check: str, indicator: Indicator, scrape: timedelta) -> list[str]:
     """Both sides of the difference come from one histogram, so that a check without the bucket is left out, not slow."""
-    timed, fast = (f"rate({LATENCY}_bucket{{{check}, {le}}}{over})" for le in ('le="+Inf"', indicator.bound))
-    return [f"({timed} - ignoring (le) {fast})", *_bad(check, indicator, over)]
+    timed, fast = (
+        _rate(f"{LATENCY}_bucket{{{check}, {le}}}", scrape) for le in ('le="+Inf"', indicator.bound)
+    )
+    return [f"({timed} - ignoring (le) {fast})", *_bad(check, indicator, scrape)]
 
 
-def _judged_or_timed(check: str, indicator: Indicator, over: str) -> list[str]:
+def _judged_or_timed(check: str, indicator: Indicator, scrape: timedelta) -> list[str]:
     """A success that was measured over a stall of our own is in no histogram: nothing is known of the target's speed."""
-    return [f"rate({LATENCY}_count{{{check}}}{over})", *_bad(check, indicator, over)]
+    return [_rate(f"{LATENCY}_count{{{check}}}", scrape), *_bad(check, indicator, scrape)]
 
 
 def _ratio(indicator: Indicator, window: timedelta) -> str:
@@ -183,7 +193,8 @@ def _both(indicator: Indicator, pair: Pair, scrape: timedelta) -> str:
 
 def _unmeasured(indicator: Indicator, services: Mapping[str, Service], scrape: timedelta) -> Alert:
     checks = indicator.matching(sorted(check.id for check in indicator.checks))
-    measured = indicator.recorded(ALL)
+    over = max(UNMEASURED_FOR, 3 * indicator.budget.interval)
+    measured = f"sum_over_time({indicator.recorded(ALL)}[{span(over)}]) > 0"
     if indicator.bound:
         measured = (
             f"(\n  {measured}\n    and on ()\n  count({LATENCY}_bucket{{{checks}, {indicator.bound}}})\n)"
