@@ -38,7 +38,9 @@ class Backseat:
 
     def _run(self) -> None:
         # To Linux a thread is a process of its own as far as its priority goes (setpriority(2)).
-        os.setpriority(os.PRIO_PROCESS, threading.get_native_id(), NICENESS)
+        thread = threading.get_native_id()
+        niceness = os.getpriority(os.PRIO_PROCESS, thread) + NICENESS  # the process may be nice itself
+        os.setpriority(os.PRIO_PROCESS, thread, min(niceness, 19))
         while (call := self._calls.get()) is not None:
             call()
 
