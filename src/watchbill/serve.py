@@ -22,13 +22,11 @@ import structlog
 
 from watchbill import systemd
 from watchbill.app import App, open_app
-from watchbill.bus import Bus
 from watchbill.clock import Timeline
 from watchbill.config.targetfiles import DiskFiles
-from watchbill.config.watch import watch
 from watchbill.domain.config import LoadedConfig
 from watchbill.domain.errors import WatchbillError
-from watchbill.domain.messages import ConfigReloaded, ReloadConfig
+from watchbill.domain.messages import ConfigReloaded
 from watchbill.domain.places import NOWHERE, Places
 from watchbill.domain.results import Result, Trigger
 from watchbill.heap import Heap, tended
@@ -42,6 +40,7 @@ from watchbill.probes import make_execute, probers
 from watchbill.rereading import Rereading, first
 from watchbill.storage import open_storage
 from watchbill.tracing import Tracing
+from watchbill.triggers import Reloader, follow
 from watchbill.web import Backseat, HttpTally, Passwords, adopt, bind, create_app, serve_web
 from watchbill.workers.judging import open_judges
 from watchbill.workers.loading import Loader
@@ -170,7 +169,8 @@ async def _main(
             group.start_soon(_listen_to_signals, signals, reloader, stop, options, name="signals")
             group.start_soon(reloader.run, name="reload")
             if "change" in options.reload_on:
-                group.start_soon(_watch, options.config, reloader, app, name="watch")
+                following = partial(follow, options.config, reloader, named=lambda: app.loaded.files)
+                group.start_soon(following, name="watch")
             group.start_soon(_keep_watchdog, app, name="watchdog")
             group.start_soon(heap.tend, name="heap")
             group.start_soon(keep_huge, offload, name="huge pages")
@@ -200,34 +200,7 @@ async def offload(function: Callable[..., T], *args: Any) -> T:
     return await anyio.to_thread.run_sync(partial(function, *args))
 
 
-# --- signals and reloads ------------------------------------------------------------------------------
-
-
-class Reloader:
-    """Asked from anywhere, any number of times; reloads one after the other, and never misses the last wish."""
-
-    def __init__(self, bus: Bus, *, allow_mass_delete: bool) -> None:
-        self._bus = bus
-        self._allow_mass_delete = allow_mass_delete
-        self._asked = anyio.Event()
-        self._cause = ""
-
-    def ask(self, cause: str) -> None:
-        self._cause = cause
-        self._asked.set()
-
-    async def run(self) -> None:
-        while True:
-            await self._asked.wait()
-            self._asked = anyio.Event()
-            systemd.notify(*systemd.reloading())
-            try:
-                await self._bus.send(ReloadConfig(self._cause, self._allow_mass_delete))
-            except WatchbillError:
-                pass  # told and counted where it was rejected; the old configuration runs on
-            except Exception:  # the border: reloading must work the next time
-                log.exception("config.reload_failed")
-            systemd.notify(systemd.READY)
+# --- signals ------------------------------------------------------------------------------------------
 
 
 async def _listen_to_signals(
@@ -244,14 +217,6 @@ async def _listen_to_signals(
 def _end_at_once(*_: object) -> None:
     """Whoever asks a second time does not wait for probes under way. The log may be what hangs, so it is not asked."""
     os._exit(1)
-
-
-async def _watch(path: str, reloader: Reloader, app: App) -> None:
-    async def changed() -> None:
-        reloader.ask("change")
-
-    # What changed between loading and the first look is asked for once.
-    await watch(path, changed, also=lambda: app.loaded.files, started=partial(reloader.ask, "change"))
 
 
 async def _keep_watchdog(app: App) -> None:
