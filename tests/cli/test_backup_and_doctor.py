@@ -214,7 +214,12 @@ def test_ctrl_c_ends_an_examination_wherever_it_comes(run: Run, monkeypatch: pyt
 
     anyio.run(fill)
     monkeypatch.setattr(duckdb_examination, "broken", endless)
-    done = run("doctor", "history.duckdb")
+    # It is ignored where the tests run in the background.
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    try:
+        done = run("doctor", "history.duckdb")
+    finally:
+        signal.signal(signal.SIGINT, before)
     assert (done.exit_code, done.stdout, done.stderr) == (130, "", "interrupted\n")
 
 
